@@ -1,0 +1,148 @@
+"""The settings of a reduction: one frozen record, read from TOML or from options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import ValidationError
+
+#: The tutorial's 32 radii, in FWHM.
+DEFAULT_RADII = tuple(round(0.1 + 0.25 * i, 2) for i in range(32))
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a reduction; what is not given keeps its default."""
+
+    telescope: str = ""
+    """Name of a telescope, or a TOML file; empty: found by the headers."""
+    target: str = ""
+    """The target: star index, `x,y` on the reference, or `ra,dec` in degrees or sexagesimal."""
+    object: str = ""
+    """Reduce only frames of this target name; needed where a folder holds several."""
+    filter: str = ""
+    """Reduce only lights through this filter; empty: all."""
+    reference: str = "auto"
+    """The reference frame: `auto`, an index into the lights in time order, or a path."""
+    stars: str = ""
+    """A CSV file with columns x,y or ra,dec: measure these stars instead of the detected ones."""
+    max_stars: int = 500
+    """At most this many stars are measured, the brightest first."""
+    detection_sigma: float = 5.0
+    """Detection threshold on the reference, in background standard deviations."""
+    min_stars: int = 3
+    """A frame with fewer detected stars is flagged FEW_STARS and not measured."""
+    apertures: tuple[float, ...] = DEFAULT_RADII
+    """Aperture radii, in the unit of `aperture_unit`."""
+    aperture_unit: str = "fwhm"
+    """`fwhm`: FWHM of the reference; `frame`: FWHM of each frame; `pixel`: pixels."""
+    annulus: tuple[float, float] = (5.0, 8.0)
+    """Inner and outer radius of the sky annulus, in the unit of `aperture_unit`."""
+    sky_sigma: float = 3.0
+    """Clipping of the annulus pixels, in standard deviations."""
+    centroid: str = "forced"
+    """`forced`: all stars where the transform puts them; `free`: every star at its own centroid."""
+    transform: str = "auto"
+    """`similarity`, `affine`, or `auto`: affine where the residuals ask for it."""
+    saturation: float = 0.0
+    """Saturation level in ADU; 0: the telescope's, or found on the reference."""
+    gain: float = 0.0
+    """Gain in e-/ADU; 0: the header's or the telescope's."""
+    calibration_days: float = 30.0
+    """Calibration frames of another night serve up to this many days away, before or after."""
+    strict: bool = False
+    """Refuse to reduce where a bias, dark or flat is missing."""
+    steps: tuple[str, ...] = ()
+    """Steps of your own, `module:function`, applied to each calibrated frame: f(image, record) -> image."""
+    frames: str = "copy"
+    """`copy`: raw frames are kept in the store, lossless; `none`: only measurements are kept."""
+    stack: bool = True
+    """Make the mean of the aligned frames."""
+    chunk: int = 16
+    """Frames measured by one task. The results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        checks = [
+            (self.aperture_unit in ("fwhm", "frame", "pixel"), "aperture_unit", "fwhm, frame or pixel"),
+            (self.centroid in ("forced", "free"), "centroid", "forced or free"),
+            (self.transform in ("auto", "similarity", "affine"), "transform", "auto, similarity or affine"),
+            (self.frames in ("copy", "none"), "frames", "copy or none"),
+            (len(self.apertures) > 0 and min(self.apertures, default=0) > 0, "apertures", "positive radii"),
+            (len(self.annulus) == 2 and 0 < self.annulus[0] < self.annulus[-1], "annulus", "two radii, inner < outer"),
+            (self.chunk >= 1, "chunk", "1 or more"),
+            (self.min_stars >= 3, "min_stars", "3 or more: a transform needs three stars"),
+            (self.max_stars >= 1, "max_stars", "1 or more"),
+            (self.detection_sigma > 0, "detection_sigma", "a positive number"),
+            (self.sky_sigma > 0, "sky_sigma", "a positive number"),
+            (self.gain >= 0 and self.saturation >= 0, "gain, saturation", "0 (unknown) or a positive number"),
+        ]
+        problems = [
+            (name, f"{getattr(self, name.split(',')[0])!r} given, expected {expected}")
+            for passed, name, expected in checks
+            if not passed
+        ]
+        if problems:
+            raise ValidationError("settings", problems)
+
+    def patch(self, **changes: Any) -> Config:
+        """The same settings with some fields replaced (checked as at construction)."""
+        return replace(self, **coerce(changes))
+
+    def digest(self) -> str:
+        """SHA-256 over all settings that can change a number (not `chunk`)."""
+        settings = {k: v for k, v in asdict(self).items() if k != "chunk"}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Config:
+        """Read settings from a TOML file of `name = value` lines.
+
+        Raises
+        ------
+        ValidationError
+            If the file is not TOML, or holds unknown names or unfit values; all are named.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ValidationError("settings file", [(str(path), str(error))]) from error
+        return cls().patch(**values)
+
+
+def coerce(values: dict[str, Any]) -> dict[str, Any]:
+    """Values (strings, lists, numbers) turned into the types that `Config` declares.
+
+    Raises
+    ------
+    ValidationError
+        Naming every unknown setting and every value of the wrong kind.
+    """
+    defaults = {f.name: f.default for f in fields(Config)}
+    problems: list[tuple[str, str]] = []
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in defaults:
+            problems.append((name, f"unknown setting; known are {', '.join(sorted(defaults))}"))
+            continue
+        default = defaults[name]
+        try:
+            if isinstance(default, tuple):
+                items = value.split(",") if isinstance(value, str) else value
+                number = name != "steps"
+                out[name] = tuple(float(v) if number else str(v) for v in items if str(v).strip())
+            elif isinstance(default, bool):
+                if str(value).lower() not in ("true", "false", "1", "0"):
+                    raise ValueError
+                out[name] = str(value).lower() in ("true", "1")
+            else:
+                out[name] = type(default)(value)
+        except (TypeError, ValueError):
+            problems.append((name, f"{value!r} is not a {type(default).__name__}"))
+    if problems:
+        raise ValidationError("settings", problems)
+    return out

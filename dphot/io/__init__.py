@@ -1,0 +1,1 @@
+"""Headers, readers and the frame table."""
