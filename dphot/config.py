@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import json
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,17 @@ class Config:
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise ValidationError("settings file", [(str(path), str(error))]) from error
         return cls().patch(**values)
+
+
+def descriptions() -> dict[str, str]:
+    """What each setting means: the text under its field, for the command line's help."""
+    (body,) = ast.parse(inspect.getsource(Config)).body
+    assert isinstance(body, ast.ClassDef)
+    out = {}
+    for node, after in pairwise(body.body):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(after, ast.Expr):
+            out[node.target.id] = str(ast.literal_eval(after.value))
+    return out
 
 
 def coerce(values: dict[str, Any]) -> dict[str, Any]:

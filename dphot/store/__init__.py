@@ -1,1 +1,7 @@
 """The only place that imports zarr or icechunk."""
+
+from .reading import read_dataset
+from .store import Commit, Store
+from .transactions import ConflictError, FrameSlots, Transaction, write_frames
+
+__all__ = ["Commit", "ConflictError", "FrameSlots", "Store", "Transaction", "read_dataset", "write_frames"]

@@ -1,1 +1,30 @@
-"""Plots and the report."""
+"""Plots and the report. What needs a plotting library loads on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "comparisons": "curves",
+    "plot": "curves",
+    "precision_plot": "precision",
+    "psf_plot": "psf",
+    "raw": "curves",
+    "report": "page",
+    "save_pngs": "png",
+    "show_stars": "stars",
+    "summary_plot": "summary",
+    "systematics": "curves",
+    "write_report": "page",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name.removesuffix("_plot"))
+    globals()[name] = value
+    return value

@@ -1,0 +1,72 @@
+"""Time-series photometry of stars: raw FITS frames in, differential light curves out.
+
+>>> import dphot
+>>> store = dphot.reduce("night/", "field.dphot")            # doctest: +SKIP
+>>> lc = dphot.differential(store.photometry["r"], target=0)  # doctest: +SKIP
+>>> lc.dphot.plot()                                           # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+from .alignment import align, make_reference
+from .calibration import calibrate, masters
+from .config import Config
+from .cube import cube
+from .differential import differential
+from .io.choice import choose as choose_calibration
+from .io.frames import FrameTable, scan
+from .photometry import photometry
+from .reduction import reduce
+from .store import Store
+from .telescope import Telescope
+
+__version__ = version("dphot")
+
+#: Open a store for reading (see `Store.open`).
+open = Store.open
+
+#: What loads on first use: plots, clusters, the simulator.
+_LATER = {
+    "connect": ("cluster", "connect"),
+    "report": ("views", "report"),
+    "export": ("export", "export"),
+    "simulate": ("simulate", None),
+}
+
+__all__ = [
+    "Config",
+    "FrameTable",
+    "Store",
+    "Telescope",
+    "__version__",
+    "align",
+    "calibrate",
+    "choose_calibration",
+    "connect",
+    "cube",
+    "differential",
+    "export",
+    "make_reference",
+    "masters",
+    "open",
+    "photometry",
+    "reduce",
+    "report",
+    "scan",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    loaded = importlib.import_module(f"{__name__}.{module}")
+    # `export` is both a module and the verb in it: the verb wins.
+    value = getattr(loaded, attribute) if attribute else loaded
+    globals()[name] = value
+    return value

@@ -1,0 +1,98 @@
+"""Where the work runs: an existing Dask client, a scheduler's address, or a local cluster of processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Worker processes run one thread each: the kernels are as fast as the core, and sep holds the interpreter's lock.
+#: The allocator keeps its pages (the default trims after every task, which slows writing by half).
+WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+    "MALLOC_MMAP_THRESHOLD_": "268435456",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def cores() -> int:
+    """Processors this process may use (a container's or a batch job's share, not the machine's)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _scripts_need_no_guard() -> Iterator[None]:
+    """Keep new processes from running the user's script again.
+
+    A spawned process imports the parent's main script if the main module names its file, so a script without
+    ``if __name__ == "__main__"`` would start clusters for ever. Workers need nothing from it: functions defined in a
+    script travel by value.
+    """
+    main = sys.modules["__main__"]
+    file = main.__dict__.pop("__file__", None) if getattr(main, "__spec__", None) is None else None
+    try:
+        yield
+    finally:
+        if file is not None:
+            main.__file__ = file
+
+
+@contextmanager
+def connect(workers: int | None = None, scheduler: str | None = None) -> Iterator[Client | None]:
+    """A Dask client for the work that follows.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes of a local cluster; 0 runs everything in this process, without Dask's scheduler. By default one
+        for each core.
+    scheduler : str, optional
+        Address of a scheduler that is already running, as ``tcp://10.0.0.1:8786``.
+
+    Yields
+    ------
+    distributed.Client or None
+        The client that exists already in this process, if there is one and neither argument is given; it is left
+        open. Otherwise one that is closed at the end. None with ``workers=0``.
+    """
+    import dask
+    from distributed import Client, LocalCluster, get_client
+
+    if workers == 0 and not scheduler:
+        yield None
+        return
+    if scheduler:
+        with Client(scheduler) as client:
+            yield client
+        return
+    if workers is None:
+        try:
+            existing = get_client()
+        except ValueError:
+            pass
+        else:
+            yield existing
+            return
+    settings = {
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+        "distributed.scheduler.allowed-failures": 2,
+        "distributed.admin.log-length": 0,
+    }
+    with (
+        _scripts_need_no_guard(),
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers or cores(), threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -1,0 +1,154 @@
+"""Differential photometry on the measured dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from .errors import InputError
+from .flags import FrameFlag, StarFlag
+from .graph.stars import parse_target, sky_degrees
+from .kernels import ensemble
+from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
+
+#: A star's point with one of these flags weighs nothing in an artificial star.
+UNFIT = StarFlag.SATURATED | StarFlag.EDGE | StarFlag.NONFINITE | StarFlag.NONLINEAR
+#: A frame with one of these flags gives no differential flux.
+LOST = FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS
+#: A comparison star is good in at least this share of the frames that the target is measured in.
+PRESENT = 0.8
+
+
+def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
+    """Index of a star given by index, pixel position on the reference, or sky position.
+
+    Parameters
+    ----------
+    obs : xarray.Dataset
+        Photometry, with `star_x`, `star_y`, `star_ra`, `star_dec`.
+    target : int, str or (float, float)
+        An index, ``(x, y)``, or text as on the command line: ``"3"``, ``"423.2,286"``, ``"02:04:10.3,+46:41:16"``.
+
+    Raises
+    ------
+    InputError
+        If no star is there; the nearest is named.
+    """
+    if isinstance(target, str):
+        target = parse_target(target)
+    n = obs.sizes["star"]
+    if isinstance(target, (int, np.integer)):
+        if not 0 <= target < n:
+            raise InputError(f"target: there is no star {target}; the stars are 0 to {n - 1}")
+        return int(target)
+    if isinstance(target, str):
+        ra, dec = sky_degrees(target)
+        if not np.isfinite(obs.star_ra.values).any():
+            raise InputError(f"target: {target!r}: the reference had no WCS, so give an index or x,y")
+        east = (obs.star_ra.values - ra + 180.0) % 360.0 - 180.0
+        distance = np.hypot(east * np.cos(np.radians(dec)), obs.star_dec.values - dec) * 3600
+        limit, unit = 10.0, "arcsec"
+    else:
+        distance = np.hypot(obs.star_x.values - target[0], obs.star_y.values - target[1])
+        limit, unit = 2.0 * float(np.nanmedian(obs.fwhm.values)), "px"
+    nearest = int(np.nanargmin(distance))
+    if not distance[nearest] <= limit:
+        raise InputError(
+            f"target: no star within {limit:.1f} {unit} of {target}; the nearest is star {nearest}, "
+            f"{distance[nearest]:.1f} {unit} away; reduce with this target to have it measured"
+        )
+    return nearest
+
+
+def differential(
+    obs: xr.Dataset,
+    target: int | str | tuple[float, float] | None = None,
+    comparisons: Sequence[int] | None = None,
+    aperture: int | None = None,
+    exclude: Sequence[int] = (),
+) -> xr.Dataset:
+    """Differential light curves of all stars in all apertures.
+
+    Parameters
+    ----------
+    obs : xarray.Dataset
+        Photometry of one filter, as ``dphot.open(store).photometry[filter]``.
+    target : int, str or (float, float), optional
+        The target (see `find_star`); by default the one the reduction was told, or the brightest star.
+    comparisons : sequence of int, optional
+        Comparison stars; by default all that are measured well, weighted by how steady they are.
+    aperture : int, optional
+        The aperture to show; by default that with the least point-to-point scatter of the target.
+    exclude : sequence of int
+        Stars never used as comparison.
+
+    Returns
+    -------
+    xarray.Dataset
+        The photometry with `diff_flux`, `diff_err`, `artificial`, `weight` and `scatter`
+        (see `dphot.schema.DIFFERENTIAL`); attributes `target`, `aperture`, `comparisons`.
+
+    Raises
+    ------
+    InputError
+        If the target is not there or no comparison star is left.
+
+    References
+    ----------
+    Broeg, Fernandez and Neuhaeuser 2005, AN 326, 134.
+    """
+    validate(obs, PHOTOMETRY, ("flux", "flux_err", "flags", "frame_flags"))
+    if target is None:
+        target = str(obs.attrs.get("target", "")) or 0
+    star = find_star(obs, target)
+    flux, flux_err = obs.flux.values, obs.flux_err.values
+    lost = (obs.frame_flags.values & int(LOST)) != 0
+    good = ((obs.flags.values & int(UNFIT)) == 0) & ~lost[:, None]
+    use = _candidates(flux, good, star, comparisons, exclude)
+    result = ensemble.broeg(np.where(lost[:, None, None], np.nan, flux), flux_err, target=star, use=use, good=good)
+    scatter = ensemble.point_scatter(result.diff[:, :, star])
+    if aperture is None:
+        aperture = int(ensemble.best_aperture(result.diff[:, :, star]))
+    elif not 0 <= aperture < obs.sizes["aperture"]:
+        raise InputError(f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}")
+    weight = result.weights
+    ds = obs.assign(
+        diff_flux=(("time", "aperture", "star"), result.diff),
+        diff_err=(("time", "aperture", "star"), result.diff_err),
+        artificial=(("time", "aperture"), result.artificial[:, :, star]),
+        weight=(("aperture", "star"), weight),
+        scatter=("aperture", scatter),
+    )
+    used = np.flatnonzero(weight[aperture] > 0)
+    ds.attrs.update(
+        target=star,
+        aperture=aperture,
+        comparisons=[int(i) for i in used[np.argsort(-weight[aperture][used], kind="stable")]],
+        method="Broeg et al. 2005",
+    )
+    validate(ds, DIFFERENTIAL, tuple(DIFFERENTIAL))
+    return annotate(ds, DIFFERENTIAL)
+
+
+def _candidates(
+    flux: np.ndarray, good: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
+) -> np.ndarray:
+    """Which stars may be comparisons (bool for each star)."""
+    n = flux.shape[2]
+    named = [*(comparisons or ()), *exclude]
+    unknown = [i for i in named if not 0 <= i < n]
+    if unknown:
+        raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
+    if comparisons is not None:
+        use = np.isin(np.arange(n), list(comparisons))
+    else:
+        measured = good & (np.where(np.isfinite(flux), flux, 0.0).max(axis=1) > 0)
+        frames = np.isfinite(flux[:, :, star]).any(axis=1)
+        use = measured[frames].mean(axis=0) >= PRESENT if frames.any() else np.zeros(n, bool)
+    use[list(exclude)] = False
+    use[star] = False
+    if not use.any():
+        raise InputError("comparisons: no star is left; name some, or exclude fewer")
+    return use

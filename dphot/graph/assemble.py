@@ -1,0 +1,100 @@
+"""Rows of measurements become the time x aperture x star dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..flags import FrameFlag
+from ..kernels import noise, timescale
+from ..schema import PHOTOMETRY, annotate, validate
+
+Record = Mapping[str, Any]
+_KINDS = {"f": np.float64, "i": np.int32, "u": np.uint16, "O": object}
+
+
+def photometry_dataset(
+    rows: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
+    reference: xr.Dataset,
+    site: Mapping[str, float],
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """The photometry dataset of some frames.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Measurements, one for each frame (see `frame.measure`).
+    records : sequence of mapping
+        The frames' records, in the same order.
+    reference : xarray.Dataset
+        The reference dataset (star coordinates, gain).
+    site : mapping
+        `latitude`, `longitude` (deg, east positive), `altitude` (m), `diameter` (m), `ra`, `dec` (deg); NaN where
+        unknown: what needs them is NaN.
+    attrs : mapping
+        Further attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+        In time order (then by path); frames without a time come last.
+    """
+    ds = xr.Dataset()
+    for name, declared in PHOTOMETRY.items():
+        if declared.dims[0] == "time" and name in rows[0]:
+            values = np.stack([np.asarray(row[name]) for row in rows]) if declared.kind != "O" else _strings(rows, name)
+            ds[name] = declared.dims, values.astype(_KINDS[declared.kind])
+    for name in ("path", "night"):
+        ds[name] = "time", _strings(records, name)
+    ds["note"] = "time", _strings([_with_note(row, record) for row, record in zip(rows, records, strict=True)], "note")
+    ds["exposure"] = "time", np.array([r["exposure"] for r in records], float)
+    ds["jd_utc"] = "time", np.array([r["jd_utc"] for r in records], float)
+    ds = ds.assign_coords(time=np.array([r["time"] for r in records], "datetime64[ns]"))
+    timeless = np.isnat(ds.time.values)
+    ds["frame_flags"] = ds.frame_flags | np.where(timeless, int(FrameFlag.BAD_TIME), 0).astype(np.uint16)
+    add_times(ds, site, np.array([r["airmass"] for r in records], float))
+    ds = ds.assign_coords({k: ("star", reference[k].values) for k in
+                           ("star_x", "star_y", "star_flux", "star_ra", "star_dec")})  # fmt: skip
+    ds = ds.assign_coords(star=np.arange(ds.sizes["star"]), aperture=np.arange(ds.sizes["aperture"]))
+    order = np.lexsort((ds.path.values.astype(str), ds.time.values.astype("int64"), timeless))
+    ds = ds.isel(time=order)
+    unit = "e-" if "gain" in reference.attrs else "ADU"
+    ds.attrs.update({"flux_unit": unit, **attrs})
+    validate(ds, PHOTOMETRY, tuple(PHOTOMETRY))
+    return annotate(ds, PHOTOMETRY, unit)
+
+
+def add_times(ds: xr.Dataset, site: Mapping[str, float], header_airmass: np.ndarray) -> None:
+    """Barycentric time, airmass and scintillation, from the site, the coordinates and the mid-exposure time."""
+    jd = ds.jd_utc.values
+    bjd, airmass = np.full(jd.size, np.nan), np.full(jd.size, np.nan)
+    known = np.isfinite(jd)
+    sky = np.isfinite([site["ra"], site["dec"]]).all()
+    ground = np.isfinite([site["latitude"], site["longitude"]]).all()
+    altitude = site["altitude"] if np.isfinite(site["altitude"]) else 0.0
+    if sky and known.any():
+        # Without a site the Earth's centre serves: at most 21 ms off.
+        place = (site["latitude"], site["longitude"], altitude) if ground else (np.nan, np.nan, np.nan)
+        bjd[known] = timescale.bjd_tdb(jd[known], site["ra"], site["dec"], *place)
+        if ground:
+            airmass[known] = timescale.airmass(jd[known], site["ra"], site["dec"], *place)
+    ds["bjd_tdb"] = "time", bjd
+    ds["airmass"] = "time", np.where(np.isfinite(airmass), airmass, header_airmass)
+    ds["scintillation"] = "time", noise.scintillation(
+        ds.airmass.values, ds.exposure.values, site["diameter"], altitude
+    )
+
+
+def _strings(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    out = np.empty(len(rows), object)
+    out[:] = [str(row[name]) for row in rows]
+    return out
+
+
+def _with_note(row: Mapping[str, Any], record: Record) -> dict[str, str]:
+    return {"note": "; ".join(part for part in (row["note"], record["error"], record["note"]) if part)}

@@ -1,0 +1,186 @@
+"""The fused chain: one task reads, calibrates, aligns and measures a run of frames, and keeps their raw pixels.
+
+Every frame is measured on its own against the same reference, and the stack is summed in fixed point, so the
+numbers depend neither on how frames are cut into chunks nor on the order in which chunks come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..config import Config
+from ..errors import FrameError
+from ..flags import FrameFlag
+from ..io.readers import read_frame
+from ..kernels.resample import to_reference
+from ..store import write_frames
+from . import frame as chain
+from .context import Handle, load
+from .run import Failed, run
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Stack values are summed as integers of this fraction of an ADU: exact, so in any order. 2^-20 of an ADU leaves
+#: room for 2^27 frames of 16-bit counts.
+STACK_UNIT = 2.0**-20
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of frames: their place in the night, and their records."""
+
+    start: int
+    records: tuple[dict[str, Any], ...]
+
+    def split(self) -> list[Chunk]:
+        """One chunk for each frame."""
+        return [Chunk(self.start + i, (record,)) for i, record in enumerate(self.records)]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the raw frames of a night go in the store."""
+
+    filter: str
+    night: str
+    offset: int
+    shape: tuple[int, int]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all chunks of a night share."""
+
+    handle: Handle
+    config: Config
+    slots: Slots | None = None
+    """Where raw frames go in the store; None keeps none."""
+    steps: tuple[chain.Step, ...] = ()
+
+
+@dataclass
+class Stack:
+    """Sum of aligned frames in units of `STACK_UNIT` ADU, their skies subtracted, and how many there are in a pixel."""
+
+    total: np.ndarray
+    count: np.ndarray
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> Stack:
+        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int32))
+
+    def add(self, value: np.ndarray, valid: np.ndarray) -> None:
+        """Add one aligned frame (ADU)."""
+        self.total += np.where(valid, np.rint(value.astype(np.float64) / STACK_UNIT), 0.0).astype(np.int64)
+        self.count += valid
+
+    def merge(self, other: Stack) -> None:
+        """Add another sum."""
+        self.total += other.total
+        self.count += other.count
+
+    def mean(self) -> np.ndarray:
+        """Mean of the frames in ADU, float32; NaN where no frame reaches."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (self.total * STACK_UNIT / self.count).astype(np.float32)
+
+
+def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, Stack | None]:
+    """Measure the frames of a chunk.
+
+    Returns
+    -------
+    rows : list of dict
+        One for each frame, in order (see `frame.measure`).
+    fork
+        The store's fork with the raw frames written, or None.
+    stack : Stack or None
+        Sum of the aligned frames.
+    """
+    masters, reference = load(task.handle)
+    stack = Stack.empty(reference.shape) if task.config.stack else None
+    rows, kept = [], []
+    for record in chunk.records:
+        row = chain.blank(reference, task.config)
+        raw = None
+        try:
+            raw, row["digest"] = read_frame(record["path"], record["hdu"])
+            image, mask, counts = chain.calibrate_frame(raw, record, masters, reference.saturation, task.steps)
+        except FrameError as error:
+            row["frame_flags"], row["note"] = int(FrameFlag.UNREADABLE), error.problem
+        else:
+            row = {**chain.measure(image, mask, counts, reference, masters, task.config), "digest": row["digest"]}
+            if stack is not None and np.isfinite(row["transform"]).all():
+                value, valid = to_reference(image, mask, row["transform"].reshape(2, 3), reference.shape)
+                stack.add(value - np.float32(row["sky_frame"] / chain.unit(reference)), valid)
+        rows.append(row)
+        kept.append(raw)
+    fork = _keep_raw(chunk, task, kept) if task.slots is not None else None
+    return rows, fork, stack
+
+
+def _keep_raw(chunk: Chunk, task: Task, frames: Sequence[np.ndarray | None]) -> Any:
+    """Write the raw frames of a chunk to their slots; what could not be read stays unwritten."""
+    assert task.slots is not None
+    fork, slots = task.handle.fork, task.slots
+    for i, raw in enumerate(frames):
+        if raw is not None and raw.shape == slots.shape and raw.dtype == np.dtype(slots.dtype):
+            place = slots.offset + chunk.start + i
+            fork = write_frames(fork, slots.filter, slots.night, place, raw[None])
+    return fork
+
+
+def measure_night(
+    records: Sequence[dict[str, Any]],
+    task: Task,
+    reference: chain.Reference,
+    client: Client | None = None,
+    on_done: Callable[[Chunk], None] | None = None,
+) -> tuple[list[dict[str, Any]], list[Any], Stack | None]:
+    """Measure all frames of a night on a cluster.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        Frame records in the order of the night.
+    task : Task
+        What the chunks share.
+    reference : Reference
+        The one that `task` leads to.
+    client : distributed.Client, optional
+        Where to run; without one, in this process.
+    on_done : callable, optional
+        Called with each finished chunk.
+
+    Returns
+    -------
+    rows : list of dict
+        One for each record, in the same order. A frame whose task kills its worker is flagged UNREADABLE.
+    forks : list
+        To be merged by the store's transaction.
+    stack : Stack or None
+    """
+    size = task.config.chunk
+    chunks = [Chunk(i, tuple(records[i : i + size])) for i in range(0, len(records), size)]
+    rows: list[dict[str, Any]] = [{} for _ in records]
+    forks = []
+    total = Stack.empty(reference.shape) if task.config.stack else None
+    for chunk, result in run(measure_chunk, chunks, task, client=client, split=Chunk.split, on_done=on_done):
+        if isinstance(result, Failed):
+            row = chain.blank(reference, task.config)
+            row.update(frame_flags=int(FrameFlag.UNREADABLE), note=result.reason)
+            rows[chunk.start] = row
+            continue
+        measured, fork, stack = result
+        rows[chunk.start : chunk.start + len(measured)] = measured
+        if fork is not None:
+            forks.append(fork)
+        if total is not None and stack is not None:
+            total.merge(stack)
+    return rows, forks, total

@@ -1,0 +1,354 @@
+"""What is done to one frame: calibrate, find, align, measure. Arrays and plain records only.
+
+Every path to a light curve, the fused chain of a night as well as the lazy verbs of a notebook, goes through
+these functions, so both give the same numbers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import Config
+from ..errors import AlignmentError, FrameError, InputError
+from ..flags import FrameFlag, StarFlag
+from ..kernels import aperture, centroid, detect, noise, psf, sky, transform
+from ..kernels.align import match as match_stars
+from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
+
+Record = Mapping[str, Any]
+Step = Callable[[np.ndarray, Record], np.ndarray]
+
+#: Stars looked for in every frame: enough for any asterism, few enough to stay cheap.
+FIND_STARS = 300
+#: Matched stars brighter than this signal-to-noise refine the transform.
+REFINE_SNR = 20.0
+#: Flags are raised by what lies within this many FWHM of a star.
+FLAG_RADIUS = 2.0
+#: A frame whose stars keep less than this share of their light is flagged CLOUD.
+CLOUD_SHARE = 0.3
+#: What `transform.decompose` returns.
+_GEOMETRY = ("dx", "dy", "rotation", "scale", "flip", "mirror")
+
+
+@dataclass(frozen=True)
+class Masters:
+    """Master frames of one camera setup, trimmed; float32 in ADU, NaN-free."""
+
+    bias: np.ndarray
+    dark_rate: np.ndarray
+    flat: np.ndarray
+    bad: np.ndarray
+    flat_variance: float = 0.0
+    """Typical relative variance of a flat pixel."""
+
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> Masters:
+        """Masters that change nothing."""
+        zero = np.zeros(shape, np.float32)
+        return cls(zero, zero, np.ones(shape, np.float32), np.zeros(shape, bool))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The star list and the pixel system that all frames are measured in."""
+
+    shape: tuple[int, int]
+    star_x: np.ndarray
+    star_y: np.ndarray
+    star_flags: np.ndarray
+    """Flags a star has in every frame (NEIGHBOUR)."""
+    match_x: np.ndarray
+    match_y: np.ndarray
+    match_flux: np.ndarray
+    """Positions and fluxes of the stars that frames are aligned on, as `detect.find_stars` sees them."""
+    near_x: np.ndarray
+    near_y: np.ndarray
+    near_radius: np.ndarray
+    """All detected stars, and the radius within which each would spoil another star's sky (px)."""
+    fwhm: float
+    gain: float
+    """e-/ADU; NaN where unknown: fluxes are then in ADU."""
+    saturation: float
+    """Saturation level in ADU; infinite where unknown."""
+
+
+def parse_section(text: str) -> tuple[slice, slice] | None:
+    """``"x0:x1,y0:y1"`` (0-based, half-open) as array slices (rows, columns); None for an empty text."""
+    if not text:
+        return None
+    (x0, x1), (y0, y1) = (tuple(int(v) for v in part.split(":")) for part in text.split(","))
+    return slice(y0, y1), slice(x0, x1)
+
+
+def trimmed_shape(record: Record) -> tuple[int, int]:
+    """Shape (rows, columns) of a frame once it is trimmed."""
+    section = parse_section(record["trim"])
+    if section is None:
+        return int(record["height"]), int(record["width"])
+    return section[0].stop - section[0].start, section[1].stop - section[1].start
+
+
+def trim_raw(raw: np.ndarray, record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """Raw pixels, trimmed: once with the overscan level taken off, once as the camera gave them.
+
+    Raises
+    ------
+    FrameError
+        If the frame has another size than its header said.
+    """
+    if raw.shape != (int(record["height"]), int(record["width"])):
+        raise FrameError(
+            record["path"],
+            f"the image is {raw.shape[1]}x{raw.shape[0]}, its header said {record['width']}x{record['height']}",
+        )
+    section = parse_section(record["trim"]) or (slice(None), slice(None))
+    overscan = parse_section(record["overscan"])
+    level = overscan_correct(raw, overscan) if overscan else raw
+    return np.ascontiguousarray(level[section]), np.ascontiguousarray(raw[section])
+
+
+def calibrate_frame(
+    raw: np.ndarray, record: Record, masters: Masters, saturation: float, steps: Sequence[Step] = ()
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Calibrated image, pixel mask and trimmed raw counts of one frame.
+
+    Parameters
+    ----------
+    raw : ndarray (height, width)
+        Pixels as read.
+    record : mapping
+        Row of the frame table.
+    masters : Masters
+        Trimmed masters of the same camera setup.
+    saturation : float
+        Raw level in ADU at and above which a pixel is saturated; infinite where unknown.
+    steps : sequence of callable
+        Steps of the user's own, ``f(image, record) -> image``, applied in order to the calibrated image.
+
+    Returns
+    -------
+    image : ndarray float32 (ny, nx)
+        In ADU.
+    mask : ndarray uint8 (ny, nx)
+        Pixel bits of `dphot.flags`.
+    counts : ndarray (ny, nx)
+        Trimmed raw pixels.
+
+    Raises
+    ------
+    FrameError
+        If the frame has another size than the masters, or a step returns another shape.
+    """
+    corrected, counts = trim_raw(raw, record)
+    if counts.shape != masters.bias.shape:
+        raise FrameError(record["path"], f"trimmed shape {counts.shape} differs from the masters' {masters.bias.shape}")
+    mask = pixel_mask(counts, masters.bad, saturation)
+    exposure = float(record["exposure"])
+    image = calibrate(
+        corrected, masters.bias, masters.dark_rate, masters.flat, exposure if np.isfinite(exposure) else 0.0
+    )
+    for step in steps:
+        image = np.ascontiguousarray(step(image, record), dtype=np.float32)
+        if image.shape != counts.shape:
+            raise FrameError(record["path"], f"step {step} returned the shape {image.shape}, expected {counts.shape}")
+    return image, mask, counts
+
+
+def load_steps(names: Sequence[str]) -> list[Step]:
+    """The functions that ``module:function`` names stand for.
+
+    Raises
+    ------
+    InputError
+        If a name cannot be imported.
+    """
+    steps = []
+    for name in names:
+        module, _, function = name.partition(":")
+        try:
+            steps.append(getattr(importlib.import_module(module), function))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(f"steps: {name!r} cannot be loaded ({error}); write it as module:function") from error
+    return steps
+
+
+class Found(NamedTuple):
+    """Stars of a frame, the brightest first: positions (px), box fluxes (ADU), signal-to-noise."""
+
+    x: np.ndarray
+    y: np.ndarray
+    flux: np.ndarray
+    snr: np.ndarray
+
+
+def find(image: np.ndarray, mask: np.ndarray) -> Found:
+    """The stars of one frame that alignment rests on."""
+    return Found(*detect.find_stars(image, mask, n_max=FIND_STARS))
+
+
+def blank(reference: Reference, config: Config) -> dict[str, Any]:
+    """The row of a frame that could not be measured: NaN everywhere."""
+    n_star, n_aperture = reference.star_x.size, len(config.apertures)
+    per_star = dict.fromkeys(("x", "y", "sky", "sky_rms", "peak"))
+    row: dict[str, Any] = {name: np.full(n_star, np.nan) for name in per_star}
+    row["sky_pixels"] = np.zeros(n_star, np.int32)
+    row["flags"] = np.zeros(n_star, np.uint16)
+    row["flux"] = np.full((n_aperture, n_star), np.nan)
+    row["flux_err"] = np.full((n_aperture, n_star), np.nan)
+    row["aperture_radius"] = np.full(n_aperture, np.nan)
+    row["aperture_area"] = np.full(n_aperture, np.nan)
+    row["transform"] = np.full(6, np.nan)
+    scalars = ("annulus_inner", "annulus_outer", "annulus_area", "fwhm", "fwhm_x", "fwhm_y", "theta",
+               "dx", "dy", "rotation", "scale", "match_rms", "sky_frame")  # fmt: skip
+    row.update(dict.fromkeys(scalars, np.nan))
+    row.update(flip=0, mirror=0, n_matched=0, frame_flags=0, note="", digest="")
+    return row
+
+
+def measure(
+    image: np.ndarray, mask: np.ndarray, counts: np.ndarray, reference: Reference, masters: Masters, config: Config
+) -> dict[str, Any]:
+    """One row of the photometry dataset.
+
+    Parameters
+    ----------
+    image : ndarray float32 (ny, nx)
+        Calibrated frame, ADU.
+    mask : ndarray uint8 (ny, nx)
+        Pixel bits.
+    counts : ndarray (ny, nx)
+        Trimmed raw pixels, for the peaks.
+    reference : Reference
+        What to measure.
+    masters : Masters
+        For their share of the noise.
+    config : Config
+        Apertures, annulus, centroids.
+
+    Returns
+    -------
+    dict
+        The variables of `dphot.schema.PHOTOMETRY` that a frame's pixels decide; a frame that cannot be aligned has
+        NaN and a flag.
+    """
+    row = blank(reference, config)
+    found = find(image, mask)
+    row["sky_frame"] = float(np.nanmedian(image[::4, ::4])) * unit(reference)
+    if found.x.size < config.min_stars:
+        row["frame_flags"] |= int(FrameFlag.FEW_STARS)
+        row["note"] = f"{found.x.size} stars found, {config.min_stars} needed"
+        return row
+    model = psf.frame_psf(image, mask, found.x, found.y)
+    if model is not None:
+        row.update(fwhm=model.fwhm, fwhm_x=model.fwhm_x, fwhm_y=model.fwhm_y, theta=model.theta)
+    fwhm = model.fwhm if model is not None else reference.fwhm
+    try:
+        matrix = _transform(image, found, reference, fwhm, config, row)
+    except AlignmentError as error:
+        row["frame_flags"] |= int(FrameFlag.ALIGN_FAILED)
+        row["note"] = f"cannot be aligned: {error}"
+        return row
+    x, y = transform.apply(matrix, reference.star_x, reference.star_y)
+    if config.centroid == "free":
+        level, _, _ = sky.annulus_sky(image, mask, x, y, 5 * fwhm, 8 * fwhm)
+        cx, cy, _ = centroid.windowed(image, x, y, fwhm / 2.3548, level)
+        x, y = np.where(np.isfinite(cx), cx, x), np.where(np.isfinite(cy), cy, y)
+    photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, fwhm, row)
+    return row
+
+
+def measure_at(
+    image: np.ndarray, mask: np.ndarray, counts: np.ndarray, x: np.ndarray, y: np.ndarray, reference: Reference,
+    masters: Masters, config: Config,
+) -> dict[str, Any]:  # fmt: skip
+    """Like `measure`, at positions (star,) known otherwise: nothing is matched or centred."""
+    row = blank(reference, config)
+    matrix, _, rms = transform.fit_transform(reference.star_x, reference.star_y, x, y, kind="affine")
+    row.update(zip(_GEOMETRY, transform.decompose(matrix, reference.shape), strict=True))
+    row.update(transform=matrix.ravel(), match_rms=float(rms), fwhm=reference.fwhm,
+               sky_frame=float(np.nanmedian(image[::4, ::4])) * unit(reference))  # fmt: skip
+    photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, reference.fwhm, row)
+    return row
+
+
+def equivalent_area(fwhm: float) -> float:
+    """Noise-equivalent area of a Gaussian PSF, 4 pi sigma^2, in px2 (King 1983, PASP 95, 163)."""
+    return 4.0 * np.pi * (fwhm / 2.3548) ** 2
+
+
+def unit(reference: Reference) -> float:
+    """Factor from ADU to the unit of the fluxes."""
+    return reference.gain if np.isfinite(reference.gain) else 1.0
+
+
+def _transform(
+    image: np.ndarray, found: Any, reference: Reference, fwhm: float, config: Config, row: dict[str, Any]
+) -> np.ndarray:
+    """Match the stars found, refine on centroids of the bright ones, and write what was found to the row."""
+    match = match_stars(reference.match_x, reference.match_y, found.x, found.y)
+    rx, ry = reference.match_x[match.ref_index], reference.match_y[match.ref_index]
+    x, y, snr = found.x[match.index], found.y[match.index], found.snr[match.index]
+    bright = snr > REFINE_SNR
+    if np.count_nonzero(bright) < 6:
+        bright = np.ones(x.size, bool)
+    # Centroid errors fall as 1/SNR down to what the pixel grid allows.
+    error = np.hypot(fwhm / 2.3548 / np.maximum(snr[bright], 1.0), 0.01)
+    matrix, used, rms = transform.fit_transform(
+        rx[bright], ry[bright], x[bright], y[bright], kind=config.transform, weights=1.0 / error**2
+    )
+    share = np.median(found.flux[match.index] / reference.match_flux[match.ref_index])
+    if share < CLOUD_SHARE:
+        row["frame_flags"] |= int(FrameFlag.CLOUD)
+        row["note"] = f"the stars have {100 * share:.0f} % of their light in the reference"
+    row.update(zip(_GEOMETRY, transform.decompose(matrix, reference.shape), strict=True))
+    row.update(transform=matrix.ravel(), n_matched=int(match.n), match_rms=float(rms))
+    return matrix
+
+
+def photometry_at(
+    image: np.ndarray,
+    mask: np.ndarray,
+    counts: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    matrix: np.ndarray,
+    reference: Reference,
+    masters: Masters,
+    config: Config,
+    fwhm: float,
+    row: dict[str, Any],
+) -> None:
+    """Measure the stars at given positions of a frame, into `row` (see `measure` for the arguments)."""
+    to_electrons = unit(reference)
+    length = {"fwhm": reference.fwhm, "frame": fwhm, "pixel": 1.0}[config.aperture_unit]
+    radii = np.asarray(config.apertures, float) * length
+    inner, outer = (r * length for r in config.annulus)
+    area = np.pi * radii**2
+
+    near_x, near_y = transform.apply(matrix, reference.near_x, reference.near_y)
+    level, sky_rms, sky_n = sky.annulus_sky(
+        image, mask, x, y, inner, outer, config.sky_sigma, near_x, near_y, reference.near_radius
+    )
+    sums = aperture.aperture_sums(image, x, y, radii)
+    flux = (sums - area[:, None] * level) * to_electrons
+    variance = noise.flux_variance(
+        flux, area[:, None], sky_rms * to_electrons, sky_n,
+        masters=flux**2 * masters.flat_variance / equivalent_area(fwhm),
+    )  # fmt: skip
+    flags, peak = sky.star_flags(mask, counts, x, y, FLAG_RADIUS * fwhm)
+    ny, nx = image.shape
+    reach = max(radii.max(), outer)
+    inside = (x - reach >= -0.5) & (x + reach <= nx - 0.5) & (y - reach >= -0.5) & (y + reach <= ny - 0.5)
+    flags = flags | np.where(inside, 0, int(StarFlag.EDGE)).astype(np.uint16) | reference.star_flags
+    on_frame = (x >= -0.5) & (x <= nx - 0.5) & (y >= -0.5) & (y <= ny - 0.5)
+    row.update(
+        x=np.where(on_frame, x, np.nan), y=np.where(on_frame, y, np.nan), flux=flux, flux_err=np.sqrt(variance),
+        sky=level * to_electrons, sky_rms=sky_rms * to_electrons, sky_pixels=sky_n.astype(np.int32), peak=peak,
+        flags=flags.astype(np.uint16), aperture_radius=radii, aperture_area=area,
+        annulus_inner=inner, annulus_outer=outer, annulus_area=np.pi * (outer**2 - inner**2),
+    )  # fmt: skip

@@ -1,0 +1,264 @@
+"""The reference: which frame it is, its star list, its PSF."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from ..config import Config
+from ..errors import AlignmentError, FrameError, InputError
+from ..flags import PIXEL_SATURATED, StarFlag
+from ..io.headers import wcs_of
+from ..io.readers import read_frame, read_header
+from ..kernels import detect, moffat, psf
+from ..kernels.align import match
+from ..kernels.calibrate import estimate_saturation
+from . import frame as chain
+from .context import reference_to_dataset
+from .run import run
+from .stars import add_target, read_star_list
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Record = Mapping[str, Any]
+
+#: Frames looked at when the reference is chosen automatically.
+CANDIDATES = 12
+#: A star with a neighbour of more than this share of its flux is flagged NEIGHBOUR.
+NEIGHBOUR_SHARE = 0.01
+#: Stars that make the PSF.
+BRIGHT = 40
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a first look at a frame shows."""
+
+    x: np.ndarray
+    y: np.ndarray
+    snr: np.ndarray
+    fwhm: float
+    problem: str = ""
+
+
+def saturation_level(raw: np.ndarray, record: Record, config: Config) -> float:
+    """Saturation in ADU: the settings', the telescope's or header's, or where counts pile up; infinite if none."""
+    known = config.saturation or record["saturation"]
+    piled = estimate_saturation(raw)
+    levels = [v for v in (known, piled) if np.isfinite(v) and v > 0]
+    return float(min(levels, default=np.inf))
+
+
+def glance(record: Record, masters: chain.Masters, config: Config, steps: Sequence[chain.Step]) -> Glance:
+    """Stars and FWHM of one frame; a frame that cannot be read tells why."""
+    empty = np.empty(0)
+    try:
+        raw, _ = read_frame(record["path"], record["hdu"])
+        image, mask, _ = chain.calibrate_frame(raw, record, masters, saturation_level(raw, record, config), steps)
+    except FrameError as error:
+        return Glance(empty, empty, empty, np.nan, error.problem)
+    found = chain.find(image, mask)
+    model = psf.frame_psf(image, mask, found.x, found.y) if found.x.size >= config.min_stars else None
+    problem = "" if found.x.size >= config.min_stars else f"{found.x.size} stars, {config.min_stars} needed"
+    return Glance(found.x, found.y, found.snr, model.fwhm if model else np.nan, problem)
+
+
+def choose(
+    records: Sequence[Record],
+    masters: chain.Masters,
+    config: Config,
+    client: Client | None = None,
+    steps: Sequence[chain.Step] = (),
+) -> Record:
+    """The frame that defines the star list.
+
+    Automatically: of `CANDIDATES` frames spread evenly over the series, the one whose stars are found again in most
+    of the others, stars counted by their share of the best FWHM. A sharp, deep frame in the middle of the drift wins.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        Lights in time order.
+    masters : Masters
+        To calibrate them with.
+    config : Config
+        `reference` names an index or a path instead.
+    client : distributed.Client, optional
+        Where to run.
+    steps : sequence of callable
+        The user's own steps.
+
+    Raises
+    ------
+    InputError
+        If the frame named is not there, or no candidate has enough stars.
+    """
+    if config.reference != "auto":
+        return _named(records, config.reference)
+    usable = [r for r in records if not r["error"]]
+    places = np.unique(np.linspace(0, len(usable) - 1, min(CANDIDATES, len(usable))).round().astype(int))
+    candidates = [usable[i] for i in places]
+    shared = client.scatter(masters, broadcast=True) if client else masters
+    seen = {r["path"]: g for r, g in run(glance, candidates, shared, config, steps, client=client)}
+    glances = [seen[r["path"]] for r in candidates]
+    good = [i for i, g in enumerate(glances) if not g.problem]
+    if not good:
+        problems = "; ".join(f"{r['path']}: {g.problem}" for r, g in zip(candidates, glances, strict=True))
+        raise InputError(
+            f"no frame can serve as reference ({problems}); lower detection_sigma or min_stars, or check the frames"
+        )
+    widths = np.array([glances[i].fwhm for i in good])
+    sharpest = np.nanmin(widths) if np.isfinite(widths).any() else 1.0
+    scores = [_found_again(glances, i, good) * sharpest / (w if np.isfinite(w) else 10 * sharpest)
+              for i, w in zip(good, widths, strict=True)]  # fmt: skip
+    return candidates[good[int(np.argmax(scores))]]
+
+
+def _found_again(glances: Sequence[Glance], this: int, others: Sequence[int]) -> float:
+    """Stars of a frame, on average, that the other frames show too."""
+    counts = [float(glances[this].x.size)]
+    for other in others:
+        if other != this:
+            try:
+                counts.append(match(glances[this].x, glances[this].y, glances[other].x, glances[other].y).n)
+            except AlignmentError:
+                counts.append(0.0)
+    return float(np.mean(counts))
+
+
+def _named(records: Sequence[Record], name: str) -> Record:
+    if name.lstrip("-").isdigit():
+        index = int(name)
+        if not -len(records) <= index < len(records):
+            raise InputError(f"reference: there is no frame {index}; there are {len(records)} lights")
+        return records[index]
+    matches = [r for r in records if r["path"] == name or r["path"].endswith("/" + name.lstrip("./"))]
+    if len(matches) != 1:
+        raise InputError(f"reference: {name!r} names {len(matches)} of the {len(records)} lights; give a path or an index")
+    return matches[0]
+
+
+def make(record: Record, masters: chain.Masters, config: Config, steps: Sequence[chain.Step] = ()) -> xr.Dataset:
+    """The reference dataset of a frame.
+
+    Parameters
+    ----------
+    record : mapping
+        The frame.
+    masters : Masters
+        To calibrate it with.
+    config : Config
+        Detection threshold, star list, gain, saturation.
+    steps : sequence of callable
+        The user's own steps.
+
+    Returns
+    -------
+    xarray.Dataset
+        `image` (y, x); per `star` `star_x`, `star_y`, `star_flux`, `star_flags`, `star_ra`, `star_dec`; the stars used
+        for alignment (`match`) and for masking skies (`near`); `psf` with the Moffat model as its attributes.
+
+    Raises
+    ------
+    InputError
+        With fewer than `Config.min_stars` stars, or a star list that does not fit the frame.
+    """
+    raw, _ = read_frame(record["path"], record["hdu"])
+    saturation = saturation_level(raw, record, config)
+    image, mask, _ = chain.calibrate_frame(raw, record, masters, saturation, steps)
+    found = chain.find(image, mask)
+    sources = detect.detect(image, mask, sigma=config.detection_sigma)
+    sources = sources[~sources["sharp"]]
+    if min(found.x.size, sources.size) < config.min_stars:
+        raise InputError(
+            f"{record['path']}: {sources.size} stars at {config.detection_sigma:g} sigma, {config.min_stars} needed; "
+            "name another reference, or lower detection_sigma"
+        )
+    clean = ~(sources["saturated"] | sources["edge"] | sources["extended"])
+    bright = sources[clean] if np.count_nonzero(clean) >= 3 else sources
+    model = psf.frame_psf(image, mask, found.x, found.y)
+    size = 2 * int(np.ceil(3.0 * (model.fwhm if model else 4.0))) + 1
+    stamp = psf.median_psf(image, bright["x"][:BRIGHT], bright["y"][:BRIGHT], size=size)
+    shown = moffat.fit_moffat(stamp)
+    model = model or shown
+    if model is None or shown is None:
+        raise InputError(f"{record['path']}: no PSF can be fitted to its stars; name another reference")
+
+    gain = config.gain or record["gain"]
+    unit = gain if np.isfinite(gain) else 1.0
+    wcs = _wcs(record)
+    if config.stars:
+        star_x, star_y = read_star_list(config.stars, wcs, image.shape)
+        star_flux = np.full(star_x.size, np.nan)
+    else:
+        keep = slice(0, config.max_stars)
+        star_x, star_y, star_flux = (sources[k][keep].astype(float) for k in ("x", "y", "flux"))
+    if config.target:
+        star_x, star_y, star_flux = add_target(config.target, star_x, star_y, star_flux, sources, wcs, model.fwhm)
+    rms = float(np.median(np.abs(image - np.median(image)))) * 1.4826
+
+    reference = chain.Reference(
+        shape=(int(image.shape[0]), int(image.shape[1])), star_x=star_x, star_y=star_y,
+        star_flags=_neighbour_flags(star_x, star_y, sources, model.fwhm),
+        match_x=found.x, match_y=found.y, match_flux=found.flux,
+        near_x=sources["x"].astype(float), near_y=sources["y"].astype(float),
+        near_radius=_spoiling_radius(sources["flux"], model, rms), fwhm=float(model.fwhm), gain=float(gain or np.nan),
+        saturation=saturation,
+    )  # fmt: skip
+    ds = reference_to_dataset(reference)
+    ds["image"] = ("y", "x"), image
+    ds["star_flux"] = "star", star_flux * unit
+    ra, dec = _sky_positions(wcs, star_x, star_y)
+    ds["star_ra"], ds["star_dec"] = ("star", ra), ("star", dec)
+    ds["psf"] = ("psf_y", "psf_x"), stamp
+    ds["psf"].attrs.update({k: float(getattr(shown, k)) for k in (
+        "amplitude", "x0", "y0", "s1", "s2", "theta", "beta", "background", "fwhm_x", "fwhm_y", "fwhm")})  # fmt: skip
+    ds.attrs.update(path=record["path"], night=record["night"], filter=record["filter"],
+                    saturated=int(np.count_nonzero(mask & PIXEL_SATURATED)))  # fmt: skip
+    return ds
+
+
+def _neighbour_flags(x: np.ndarray, y: np.ndarray, sources: np.ndarray, fwhm: float) -> np.ndarray:
+    """NEIGHBOUR for stars with enough foreign light within the flagging radius."""
+    distance = np.hypot(x[:, None] - sources["x"], y[:, None] - sources["y"])
+    own = distance < 0.5 * fwhm
+    flux = np.where(own, sources["flux"], 0.0).max(axis=1, initial=0.0)
+    foreign = ~own & (distance < (chain.FLAG_RADIUS + 1.0) * fwhm)
+    brightest = np.where(foreign, sources["flux"], 0.0).max(axis=1, initial=0.0)
+    return np.where(brightest > NEIGHBOUR_SHARE * flux, int(StarFlag.NEIGHBOUR), 0).astype(np.uint16)
+
+
+def _spoiling_radius(flux: np.ndarray, model: moffat.PsfModel, rms: float) -> np.ndarray:
+    """Radius at which a star's profile falls to a fifth of the sky noise, from 1.5 to 8 FWHM (px)."""
+    s = np.sqrt(model.s1 * model.s2)
+    beta = max(float(model.beta), 1.1)
+    peak = np.maximum(flux, 0.0) * (beta - 1.0) / (np.pi * s**2)
+    ratio = np.maximum(peak / (0.2 * max(rms, 1e-6)), 1.0)
+    return np.clip(s * np.sqrt(ratio ** (1.0 / beta) - 1.0), 1.5 * model.fwhm, 8.0 * model.fwhm)
+
+
+def _wcs(record: Record) -> Any:
+    """The frame's WCS in trimmed pixels, or None."""
+    try:
+        wcs = wcs_of(read_header(record["path"], record["hdu"]))
+    except FrameError:
+        return None
+    section = chain.parse_section(record["trim"])
+    if wcs is None or section is None:
+        return wcs
+    return wcs[section]
+
+
+def _sky_positions(wcs: Any, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if wcs is None:
+        return np.full(x.size, np.nan), np.full(x.size, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sky = wcs.pixel_to_world(x, y).icrs
+    return np.asarray(sky.ra.deg, float), np.asarray(sky.dec.deg, float)

@@ -1,0 +1,94 @@
+"""Run one function over many items, on a Dask cluster or in this process, with the same results.
+
+A lost worker costs the items it was busy with, again; an item that keeps killing its worker is split,
+and what is left of it at the end is reported as failed rather than ending the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: A transient error of the file system or the network heals by trying again.
+RETRIES = 2
+
+
+class Failed:
+    """What stands in for the result of an item that could not be computed."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+
+def run(
+    function: Callable[..., Any],
+    items: Sequence[Any],
+    *shared: Any,
+    client: Client | None = None,
+    split: Callable[[Any], list[Any]] | None = None,
+    on_done: Callable[[Any], None] | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    """Yield ``(item, function(item, *shared))`` as the results come in, in any order.
+
+    Parameters
+    ----------
+    function : callable
+        Importable on the workers. What it raises ends the run, after `RETRIES` more tries for an `OSError`.
+    items : sequence
+        One task each.
+    *shared
+        Further arguments, the same for every task; keep them small (they travel with each).
+    client : distributed.Client, optional
+        Where to run; without one, in this process.
+    split : callable, optional
+        Splits an item whose task keeps killing its worker into smaller ones; an item that comes back alone
+        is yielded with a `Failed` result.
+    on_done : callable, optional
+        Called with every finished item, for a progress bar.
+
+    Yields
+    ------
+    item, result
+        The order is that of completion: consumers must not depend on it.
+    """
+    done = on_done or (lambda item: None)
+    if client is None:
+        for item in items:
+            result = function(item, *shared)
+            done(item)
+            yield item, result
+        return
+
+    from distributed import KilledWorker, as_completed
+
+    def submit(batch: Sequence[Any]) -> dict[Any, Any]:
+        futures = [client.submit(function, item, *shared, pure=False, retries=RETRIES) for item in batch]
+        return dict(zip(futures, batch, strict=True))
+
+    waiting = submit(items)
+    try:
+        queue = as_completed(list(waiting))
+        for future in queue:
+            item = waiting.pop(future)
+            error = future.exception() if future.status == "error" else None
+            if isinstance(error, KilledWorker):
+                smaller = split(item) if split else [item]
+                if len(smaller) > 1:
+                    again = submit(smaller)
+                    waiting.update(again)
+                    queue.update(list(again))
+                    continue
+                done(item)
+                yield item, Failed("the worker was killed each time it was measured (memory, or a crash)")
+                continue
+            result = future.result()
+            future.release()
+            done(item)
+            yield item, result
+    finally:
+        # Whatever ends the run early, a failure or the consumer, nothing is left behind on the cluster.
+        for future in waiting:
+            future.cancel()

@@ -1,0 +1,122 @@
+"""Stars named by the user: a target, or a list of positions."""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+#: A named pixel position stands for the star within this many FWHM.
+NEAR_FWHM = 1.5
+
+
+def parse_target(text: str) -> int | tuple[float, float] | str:
+    """What a target's text means: a star index, pixel coordinates, or a sky position (returned as text).
+
+    Plain numbers with a comma are pixels; a sky position is sexagesimal (``02:04:10.3,+46:41:16``) or carries degree
+    signs (``31.0428d,46.6878d``).
+
+    Raises
+    ------
+    InputError
+        If the text is none of these.
+    """
+    parts = [p.strip() for p in str(text).split(",")]
+    try:
+        if len(parts) == 1:
+            return int(parts[0])
+        if len(parts) == 2:
+            if any(re.search(r"[:dhms]", p) for p in parts):
+                return ",".join(parts)
+            return float(parts[0]), float(parts[1])
+    except ValueError:
+        pass
+    raise InputError(f"target: {text!r} is neither an index, nor x,y, nor ra,dec (02:04:10.3,+46:41:16 or 31.0d,46.7d)")
+
+
+def sky_degrees(text: str) -> tuple[float, float]:
+    """Right ascension and declination in degrees of a sky position's text.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    from astropy.coordinates import Angle
+
+    ra, _, dec = text.partition(",")
+    try:
+        unit = "hourangle" if ":" in ra or "h" in ra else "deg"
+        return float(Angle(ra, unit=unit).deg), float(Angle(dec, unit="deg").deg)
+    except ValueError as error:
+        raise InputError(f"{text!r} is no sky position: {error}") from error
+
+
+def sky_to_pixels(wcs: Any, ra: np.ndarray, dec: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel positions of sky positions.
+
+    Raises
+    ------
+    InputError
+        If the reference has no WCS.
+    """
+    from astropy.coordinates import SkyCoord
+
+    if wcs is None:
+        raise InputError(f"{what}: the reference has no WCS, so a sky position cannot be placed; give x,y in pixels")
+    x, y = wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg"))
+    return np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+
+
+def read_star_list(path: str, wcs: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions from a CSV file with columns `x,y`, or `ra,dec` in degrees; star i is row i, on the frame or not.
+
+    Raises
+    ------
+    InputError
+        If the file or its columns cannot be read, or no position lies on the frame.
+    """
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+        names = ("x", "y") if rows and "x" in rows[0] else ("ra", "dec")
+        first, second = (np.array([float(row[n]) for row in rows]) for n in names)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"stars: {path}: {error!r}; expected CSV with a header x,y or ra,dec (degrees)") from error
+    x, y = (first, second) if names == ("x", "y") else sky_to_pixels(wcs, first, second, f"stars: {path}")
+    inside = (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
+    if not inside.any():
+        raise InputError(f"stars: {path}: none of {x.size} positions lies on the frame of {shape[1]}x{shape[0]} pixels")
+    return x, y
+
+
+def add_target(
+    text: str, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sources: np.ndarray, wcs: Any, fwhm: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The star list with the target in it, if its position is not there yet.
+
+    A detected star near the position is taken; otherwise the position itself is measured.
+    """
+    target = parse_target(text)
+    if isinstance(target, int):
+        if not 0 <= target < x.size:
+            raise InputError(f"target: there is no star {target}; {x.size} are measured")
+        return x, y, flux
+    if isinstance(target, str):
+        ra, dec = sky_degrees(target)
+        (tx,), (ty,) = sky_to_pixels(wcs, np.array([ra]), np.array([dec]), "target")
+    else:
+        tx, ty = target
+    if x.size and np.hypot(x - tx, y - ty).min() <= NEAR_FWHM * fwhm:
+        return x, y, flux
+    distance = np.hypot(sources["x"] - tx, sources["y"] - ty)
+    nearest = int(np.argmin(distance))
+    if distance[nearest] <= NEAR_FWHM * fwhm:
+        tx, ty, brightness = (float(sources[k][nearest]) for k in ("x", "y", "flux"))
+    else:
+        brightness = np.nan
+    return np.append(x, tx), np.append(y, ty), np.append(flux, brightness)

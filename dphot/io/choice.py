@@ -1,0 +1,127 @@
+"""Which calibration frames serve some lights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+
+Record = Mapping[str, Any]
+
+#: Dark exposures within this share of the lights' count as the same.
+SAME_EXPOSURE = 0.01
+#: A dark taken at a temperature further away than this (deg C) is used, and said.
+SAME_TEMPERATURE = 2.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The calibration frames chosen for some lights, and what has to be said about them."""
+
+    bias: tuple[Record, ...] = ()
+    dark: tuple[Record, ...] = ()
+    flat: tuple[Record, ...] = ()
+    dark_is_pedestal: bool = False
+    """There is no bias: the dark, of the lights' own exposure, is subtracted whole."""
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def inputs(self) -> dict[str, list[str]]:
+        """Paths of the frames chosen, by kind."""
+        return {kind: [str(r["path"]) for r in getattr(self, kind)] for kind in ("bias", "dark", "flat")}
+
+
+def choose(light: Record, candidates: Sequence[Record], config: Config | None = None) -> Choice:
+    """Choose the calibration frames for lights like one given.
+
+    Same camera size, binning, gain and trim; the nearest night, before or after, within
+    `Config.calibration_days`; for darks the lights' exposure, or any where a bias allows it to be scaled; for flats
+    the same filter.
+
+    Parameters
+    ----------
+    light : mapping
+        Frame record that stands for the lights.
+    candidates : sequence of mapping
+        Frame records; those that are no bias, dark or flat are passed over.
+    config : Config, optional
+        For the limit in days.
+
+    Returns
+    -------
+    Choice
+        What is missing is named, and what that costs.
+    """
+    config = config or Config()
+    whole = [r for r in candidates if r["type"] in ("bias", "dark", "flat") and not r["error"]]
+    usable = [r for r in whole if _same_camera(light, r)]
+    missing, notes = [], []
+    refused = {r["type"] for r in whole} - {r["type"] for r in usable}
+    notes += [f"no {kind} fits the lights' size, binning, gain and trim" for kind in sorted(refused)]
+
+    bias = _nearest(light, [r for r in usable if r["type"] == "bias"], config)
+    dark, pedestal = _choose_dark(light, usable, config, bool(bias), notes)
+    same_filter = [
+        r for r in usable if r["type"] == "flat" and (r["filter"] or light["filter"]) == light["filter"]
+    ]
+    flat = _nearest(light, same_filter, config)
+    if flat and not flat[0]["filter"] and light["filter"]:
+        notes.append(f"the flats name no filter; taken for {light['filter']!r}")
+    if not bias and not pedestal:
+        missing.append("bias: the camera's offset stays in the sky; fluxes are right, flat-fielding is not")
+    if not dark:
+        missing.append("dark: hot pixels stay")
+    if not flat:
+        missing.append(f"flat in filter {light['filter']!r}: vignetting and dust follow the stars' drift")
+    return Choice(tuple(bias), tuple(dark), tuple(flat), pedestal, tuple(missing), tuple(notes))
+
+
+def _same_camera(light: Record, other: Record) -> bool:
+    same = all(light[k] == other[k] for k in ("width", "height", "xbinning", "ybinning", "trim", "telescope"))
+    gains = light["gain"], other["gain"]
+    return same and (not np.isfinite(gains).all() or bool(np.isclose(*gains, rtol=1e-3)))
+
+
+def _days_between(light: Record, other: Record) -> float:
+    if not light["night"] or not other["night"]:
+        return np.inf
+    return abs((date.fromisoformat(light["night"]) - date.fromisoformat(other["night"])).days)
+
+
+def _nearest(light: Record, records: Sequence[Record], config: Config) -> list[Record]:
+    """The frames of the nearest night within the limit; those whose night is unknown serve where no other does."""
+    ranked: dict[tuple[float, str], list[Record]] = {}
+    for record in records:
+        ranked.setdefault((_days_between(light, record), record["night"]), []).append(record)
+    for (days, _), group in sorted(ranked.items()):
+        if days <= config.calibration_days or np.isinf(days):
+            return sorted(group, key=lambda r: r["path"])
+    return []
+
+
+def _choose_dark(
+    light: Record, usable: Sequence[Record], config: Config, has_bias: bool, notes: list[str]
+) -> tuple[list[Record], bool]:
+    darks = [r for r in usable if r["type"] == "dark" and np.isfinite(r["exposure"])]
+    exposure = light["exposure"]
+    matching = [r for r in darks if abs(r["exposure"] - exposure) <= SAME_EXPOSURE * exposure]
+    dark = _nearest(light, matching, config)
+    if not dark and has_bias:
+        dark = _nearest(light, [r for r in darks if r["exposure"] > 0], config)
+        if dark:
+            # Frames of several exposures give one rate, but the longest measure it best.
+            longest = max(r["exposure"] for r in dark)
+            dark = [r for r in dark if r["exposure"] == longest]
+            notes.append(f"darks of {longest:g} s are scaled to {exposure:g} s")
+    elif not dark and darks:
+        notes.append(f"darks of another exposure than {exposure:g} s cannot be scaled without a bias")
+    if dark:
+        apart = abs(np.median([r["temperature"] for r in dark]) - light["temperature"])
+        if apart > SAME_TEMPERATURE:
+            notes.append(f"the darks are {apart:.1f} deg C off the lights' temperature")
+    return dark, bool(dark) and not has_bias

@@ -1,0 +1,337 @@
+"""The loops of asterism matching: neighbour graphs, triangles, candidate transforms and counting of matches.
+
+Everything here works on float64 positions and is compiled once. `align` decides; these functions only propose and count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def spread_brightest(x, y, n, cell, per_cell):  # pragma: no cover - compiled
+    """Indices of the `n` brightest (first) stars, at most `per_cell` in a square of side `cell`, the rest after them.
+
+    The cap keeps a trail or the core of a cluster from using up the list.
+    """
+    total = len(x)
+    x0, y0 = x.min(), y.min()
+    nx = int((x.max() - x0) / cell) + 1
+    ny = int((y.max() - y0) / cell) + 1
+    count = np.zeros(nx * ny, np.int64)
+    out = np.empty(min(n, total), np.int64)
+    late = np.empty(total, np.int64)
+    k, n_late = 0, 0
+    for i in range(total):
+        c = int((y[i] - y0) / cell) * nx + int((x[i] - x0) / cell)
+        count[c] += 1
+        if count[c] <= per_cell:
+            out[k] = i
+            k += 1
+            if k == len(out):
+                return out
+        else:
+            late[n_late] = i
+            n_late += 1
+    for i in range(len(out) - k):
+        out[k + i] = late[i]
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def neighbour_graph(x, y, m, shortest):  # pragma: no cover - compiled
+    """(n, n) bool: i and j are joined where either is among the other's `m` nearest farther than `shortest`."""
+    n = len(x)
+    graph = np.zeros((n, n), np.bool_)
+    d2 = np.empty(n)
+    near = np.empty(m)
+    for i in range(n):
+        k = 0
+        for j in range(n):
+            d = (x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2
+            if d < shortest * shortest:
+                d = np.inf
+            d2[j] = d
+            # `near` holds the m smallest so far, sorted.
+            if k < m or d < near[k - 1]:
+                p = k if k < m else m - 1
+                while p > 0 and near[p - 1] > d:
+                    near[p] = near[p - 1]
+                    p -= 1
+                near[p] = d
+                if k < m:
+                    k += 1
+        if k == 0:
+            continue
+        limit = near[k - 1]
+        for j in range(n):
+            if d2[j] <= limit and d2[j] < np.inf:
+                graph[i, j] = True
+                graph[j, i] = True
+    return graph
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def triangles(x, y, graph, most):  # pragma: no cover - compiled
+    """Triangles whose three sides are in the graph: vertices (k, 3) opposite their sides (k, 3), longest first."""
+    n = len(x)
+    vertex = np.empty((most, 3), np.int64)
+    side = np.empty((most, 3))
+    link = np.empty(n, np.int64)
+    k = 0
+    for i in range(n):
+        n_link = 0
+        for j in range(i + 1, n):
+            if graph[i, j]:
+                link[n_link] = j
+                n_link += 1
+        for p in range(n_link):
+            for q in range(p + 1, n_link):
+                u, v, w = i, link[p], link[q]
+                if not graph[v, w]:
+                    continue
+                # a, b, c are the sides opposite u, v, w; sorted together.
+                a = np.sqrt((x[v] - x[w]) ** 2 + (y[v] - y[w]) ** 2)
+                b = np.sqrt((x[u] - x[w]) ** 2 + (y[u] - y[w]) ** 2)
+                c = np.sqrt((x[u] - x[v]) ** 2 + (y[u] - y[v]) ** 2)
+                if a < b:
+                    a, b, u, v = b, a, v, u
+                if b < c:
+                    b, c, v, w = c, b, w, v
+                if a < b:
+                    a, b, u, v = b, a, v, u
+                if k == most:
+                    return vertex, side
+                vertex[k, 0], vertex[k, 1], vertex[k, 2] = u, v, w
+                side[k, 0], side[k, 1], side[k, 2] = a, b, c
+                k += 1
+    return vertex[:k], side[:k]
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover - compiled
+    """Index pairs (k, 2) of triangles equal in shape within `tolerance` px a side and in size within `max_scale`.
+
+    Triangles are binned by two ratios of their sides; at most `most` pairs are given.
+    """
+    nb, nc = 32, 64  # bins of b/a over [0.5, 1] and of c/a over [0, 1]
+    start = np.zeros(nb * nc + 1, np.int64)
+    key = np.empty(len(side_f), np.int64)
+    for t in range(len(side_f)):
+        b = min(int((side_f[t, 1] / side_f[t, 0] - 0.5) * 2 * nb), nb - 1)
+        c = min(int(side_f[t, 2] / side_f[t, 0] * nc), nc - 1)
+        key[t] = b * nc + c
+        start[key[t] + 1] += 1
+    for q in range(nb * nc):
+        start[q + 1] += start[q]
+    fill = start[:-1].copy()
+    order = np.empty(len(side_f), np.int64)
+    for t in range(len(side_f)):
+        order[fill[key[t]]] = t
+        fill[key[t]] += 1
+    out = np.empty((most, 2), np.int64)
+    k = 0
+    for t in range(len(side_r)):
+        a = side_r[t, 0]
+        b = side_r[t, 1] / a
+        c = side_r[t, 2] / a
+        reach = tolerance * (1 + max_scale) / a
+        b0 = max(int((b - reach - 0.5) * 2 * nb), 0)
+        b1 = min(int((b + reach - 0.5) * 2 * nb), nb - 1)
+        c0 = max(int((c - reach) * nc), 0)
+        c1 = min(int((c + reach) * nc), nc - 1)
+        low = a * (1 - max_scale) - tolerance
+        high = a * (1 + max_scale) + tolerance
+        for q in range(b0, b1 + 1):
+            for p in range(start[q * nc + c0], start[q * nc + c1 + 1]):
+                f = order[p]
+                g = side_f[f, 0]
+                if g < low or g > high:
+                    continue
+                if abs(side_f[f, 1] - b * g) > tolerance or abs(side_f[f, 2] - c * g) > tolerance:
+                    continue
+                if k == most:
+                    return out
+                out[k, 0] = t
+                out[k, 1] = f
+                k += 1
+    return out[:k]
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def least_votes(pairs, vertex_r, vertex_f, n_r, n_f):  # pragma: no cover - compiled
+    """The weakest of the three star-to-star votes of each triangle pair (Groth 1986)."""
+    votes = np.zeros((n_r, n_f), np.int64)
+    for k in range(len(pairs)):
+        for q in range(3):
+            votes[vertex_r[pairs[k, 0], q], vertex_f[pairs[k, 1], q]] += 1
+    score = np.empty(len(pairs), np.int64)
+    for k in range(len(pairs)):
+        least = 1 << 40
+        for q in range(3):
+            least = min(least, votes[vertex_r[pairs[k, 0], q], vertex_f[pairs[k, 1], q]])
+        score[k] = least
+    return score
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def fit_similarity(x, y, u, v, n, m):  # pragma: no cover - compiled
+    """Least-squares similarity of the first `n` pairs into `m` (2, 3), of the better parity; its determinant."""
+    x0 = y0 = u0 = v0 = 0.0
+    for i in range(n):
+        x0 += x[i] / n
+        y0 += y[i] / n
+        u0 += u[i] / n
+        v0 += v[i] / n
+    norm = 1e-300
+    c1 = s1 = c2 = s2 = 0.0
+    for i in range(n):
+        dx, dy, du, dv = x[i] - x0, y[i] - y0, u[i] - u0, v[i] - v0
+        norm += dx * dx + dy * dy
+        c1 += dx * du + dy * dv
+        s1 += dx * dv - dy * du
+        c2 += dx * du - dy * dv
+        s2 += dx * dv + dy * du
+    sign = 1.0
+    c, s = c1 / norm, s1 / norm
+    if c2 * c2 + s2 * s2 > c1 * c1 + s1 * s1:
+        sign = -1.0
+        c, s = c2 / norm, s2 / norm
+    m[0, 0], m[0, 1], m[1, 0], m[1, 1] = c, -sign * s, s, sign * c
+    m[0, 2] = u0 - m[0, 0] * x0 - m[0, 1] * y0
+    m[1, 2] = v0 - m[1, 0] * x0 - m[1, 1] * y0
+    return sign * (c * c + s * s)
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def cell_index(x, y, box):  # pragma: no cover - compiled
+    """Grid hash of positions: `start` (nx ny + 1) and `order` (n); `box` is (x0, y0, cell, nx, ny)."""
+    x0, y0, cell, nx, ny = box[0], box[1], box[2], int(box[3]), int(box[4])
+    start = np.zeros(nx * ny + 1, np.int64)
+    key = np.empty(len(x), np.int64)
+    for i in range(len(x)):
+        key[i] = int((y[i] - y0) / cell) * nx + int((x[i] - x0) / cell)
+        start[key[i] + 1] += 1
+    for q in range(nx * ny):
+        start[q + 1] += start[q]
+    fill = start[:-1].copy()
+    order = np.empty(len(x), np.int64)
+    for i in range(len(x)):
+        order[fill[key[i]]] = i
+        fill[key[i]] += 1
+    return start, order
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def nearest(px, py, radius, x, y, box, start, order):  # pragma: no cover - compiled
+    """Index of the star nearest to (px, py) within `radius`, or -1, and the distance squared."""
+    nx, ny = int(box[3]), int(box[4])
+    best, found = radius * radius, -1
+    if not (px > box[0] - radius and py > box[1] - radius):
+        return found, best
+    i0 = max(int((px - radius - box[0]) / box[2]), 0)
+    j0 = max(int((py - radius - box[1]) / box[2]), 0)
+    i1 = min((px + radius - box[0]) / box[2], nx - 1.0)
+    j1 = min((py + radius - box[1]) / box[2], ny - 1.0)
+    for j in range(j0, int(j1) + 1):
+        if i0 > i1:
+            break
+        for p in range(start[j * nx + i0], start[j * nx + int(i1) + 1]):
+            q = order[p]
+            d = (x[q] - px) ** 2 + (y[q] - py) ** 2
+            if d < best:
+                best, found = d, q
+    return found, best
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def pair_up(px, py, radius, x, y, box, start, order):  # pragma: no cover - compiled
+    """One-to-one pairs of predicted positions and stars, each the other's nearest: index (n,) or -1."""
+    index = np.full(len(px), -1, np.int64)
+    owner = np.full(len(x), -1, np.int64)
+    distance = np.full(len(x), np.inf)
+    for i in range(len(px)):
+        q, d = nearest(px[i], py[i], radius, x, y, box, start, order)
+        if q >= 0 and d < distance[q]:
+            if owner[q] >= 0:
+                index[owner[q]] = -1
+            owner[q] = i
+            distance[q] = d
+            index[i] = q
+    return index
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def pairs_between(px, py, inner, outer, x, y, box, start, order):  # pragma: no cover - compiled
+    """Number of (prediction, star) pairs whose distance lies between `inner` and `outer`."""
+    nx, ny = int(box[3]), int(box[4])
+    total = 0
+    for i in range(len(px)):
+        i0 = max(np.floor((px[i] - outer - box[0]) / box[2]), 0.0)
+        j0 = max(np.floor((py[i] - outer - box[1]) / box[2]), 0.0)
+        i1 = min((px[i] + outer - box[0]) / box[2], nx - 1.0)
+        j1 = min((py[i] + outer - box[1]) / box[2], ny - 1.0)
+        if not (i0 <= i1 and j0 <= j1):
+            continue
+        for j in range(int(j0), int(j1) + 1):
+            for p in range(start[j * nx + int(i0)], start[j * nx + int(i1) + 1]):
+                d = (x[order[p]] - px[i]) ** 2 + (y[order[p]] - py[i]) ** 2
+                if inner * inner < d and d <= outer * outer:
+                    total += 1
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def verify(
+    rx, ry, x, y, box, start, order, pairs, rank, vertex_r, vertex_f, reach, near, limits, enough
+):  # pragma: no cover - compiled
+    """Try candidate transforms in order of rank: those that match well, (k, 7): the matrix's rows and the matches.
+
+    A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before all stars
+    are counted. `limits` is (max_scale, mirror allowed 0/1, candidates to try); `enough` matches end the search.
+    """
+    n = len(rx)
+    out = np.empty((int(limits[2]), 7))
+    n_out = 0
+    ax, ay, bx, by = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    m = np.empty((2, 3))
+    for t in range(min(len(rank), len(out))):
+        r, f = pairs[rank[t], 0], pairs[rank[t], 1]
+        cx = cy = 0.0
+        for q in range(3):
+            ax[q], ay[q] = rx[vertex_r[r, q]], ry[vertex_r[r, q]]
+            bx[q], by[q] = x[vertex_f[f, q]], y[vertex_f[f, q]]
+            cx += ax[q] / 3
+            cy += ay[q] / 3
+        size2 = (ax[1] - ax[2]) ** 2 + (ay[1] - ay[2]) ** 2
+        k = 3
+        # Turn 0: the triangle's surroundings; 1 and 2: all stars, with the transform fitted to the last matches.
+        for turn in range(4):
+            det = fit_similarity(ax, ay, bx, by, k, m)
+            slack = reach / np.sqrt(size2)  # a triangle's scale is only as good as its sides
+            if abs(np.sqrt(abs(det)) - 1) > limits[0] + slack or (det < 0 and limits[1] == 0.0):
+                k = 0
+            if turn == 3 or k < 3 or (turn > 0 and k < 3 + near):
+                break
+            k = 0
+            for i in range(n):
+                d2 = (rx[i] - cx) ** 2 + (ry[i] - cy) ** 2
+                if turn == 0 and d2 > 4 * size2:
+                    continue
+                px = m[0, 0] * rx[i] + m[0, 1] * ry[i] + m[0, 2]
+                py = m[1, 0] * rx[i] + m[1, 1] * ry[i] + m[1, 2]
+                radius = reach * (1 + 0.5 * np.sqrt(d2 / size2)) if turn == 0 else reach * (3 - turn)
+                q, d = nearest(px, py, radius, x, y, box, start, order)
+                if q >= 0:
+                    ax[k], ay[k], bx[k], by[k] = rx[i], ry[i], x[q], y[q]
+                    k += 1
+        if k < 3 + near:
+            continue
+        for q in range(3):
+            out[n_out, q], out[n_out, 3 + q] = m[0, q], m[1, q]
+        out[n_out, 6] = k
+        n_out += 1
+        if k >= enough:
+            break
+    return out[:n_out]

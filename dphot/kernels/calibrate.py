@@ -1,0 +1,191 @@
+"""From raw to calibrated pixels: overscan, the calibration in one pass, pixel masks, the saturation level."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from ..flags import PIXEL_BAD, PIXEL_NONFINITE, PIXEL_NONLINEAR, PIXEL_SATURATED
+from ._arrays import frozen
+
+#: Full scales of analogue-to-digital converters: a maximum that equals one of them needs no further proof.
+ADC_CEILINGS = (4095.0, 16383.0, 32767.0, 65535.0)
+#: A pile-up has at least so many pixels at the very maximum.
+MIN_PILED = 3
+
+
+def overscan_correct(raw: ArrayLike, overscan: tuple[slice, slice]) -> NDArray[np.float32]:
+    """Subtract the level of the overscan.
+
+    Where the section spans all rows, each row has its own level, otherwise there is one for the frame. A
+    level is the mean of the section's pixels within 3 standard deviations (from the median absolute deviation
+    of the whole section) of their median: a plain median of whole numbers would be up to half a count off.
+
+    Parameters
+    ----------
+    raw : array_like, shape (ny, nx)
+        Raw frame in ADU.
+    overscan : tuple of slice
+        (rows, columns) of the section.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The frame without its overscan level; the section itself is still there.
+
+    Raises
+    ------
+    InputError
+        Where the section holds no finite pixel of the frame.
+    """
+    frame = np.asarray(raw, dtype=np.float32)
+    section = frame[overscan].astype(np.float64)
+    finite = np.isfinite(section)
+    by_row = section.shape[0] == frame.shape[0]
+    if not finite.any() or (by_row and not finite.any(axis=1).all()):
+        raise InputError(f"`overscan` {overscan} holds no pixels of a frame of {frame.shape}: correct it")
+    axis = 1 if by_row else None
+    away = section - np.nanmedian(section, axis=axis, keepdims=True)
+    spread = 1.4826 * np.nanmedian(np.abs(away))
+    spread = max(spread, 1.0 / np.sqrt(12.0)) if np.issubdtype(np.asarray(raw).dtype, np.integer) else spread
+    kept = finite & (np.abs(away) <= 3.0 * spread)
+    level = np.sum(section, axis=axis, keepdims=True, where=kept) / np.sum(kept, axis=axis, keepdims=True)
+    return np.subtract(frame, level.astype(np.float32))
+
+
+def calibrate(
+    raw: ArrayLike, bias: ArrayLike, dark_rate: ArrayLike, flat: ArrayLike, exposure: float
+) -> NDArray[np.float32]:
+    """(raw - bias - rate * t) / flat in one pass over the pixels.
+
+    Parameters
+    ----------
+    raw : array_like, shape (ny, nx)
+        Raw frame in ADU, any type.
+    bias : array_like, shape (ny, nx)
+        Master bias in ADU, float32; zeros where there is none.
+    dark_rate : array_like, shape (ny, nx)
+        Master dark in ADU/s, float32; zeros where there is none.
+    flat : array_like, shape (ny, nx)
+        Master flat, normalised, float32; ones where there is none.
+    exposure : float
+        Exposure time t in s.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        Calibrated frame in ADU; NaN where the flat is not positive or an input is NaN.
+
+    Raises
+    ------
+    InputError
+        Where the shapes differ.
+    """
+    frame = frozen(raw)
+    for name, master in (("bias", bias), ("dark_rate", dark_rate), ("flat", flat)):
+        if np.shape(master) != frame.shape:
+            raise InputError(f"`{name}` has shape {np.shape(master)}, the frame {frame.shape}: trim alike")
+    out = np.empty(frame.shape, np.float32)
+    _calibrate(
+        frame,
+        frozen(bias, np.float32),
+        frozen(dark_rate, np.float32),
+        frozen(flat, np.float32),
+        np.float32(exposure),
+        out,
+    )
+    return out
+
+
+def pixel_mask(
+    raw: ArrayLike, bad: ArrayLike | None, saturation: float, nonlinear: float = np.inf
+) -> NDArray[np.uint8]:
+    """What is wrong with each pixel of a raw frame.
+
+    Parameters
+    ----------
+    raw : array_like, shape (ny, nx)
+        Raw frame in ADU, any type.
+    bad : array_like of bool, shape (ny, nx), or None
+        Bad pixels of the camera.
+    saturation : float
+        Counts from which on a pixel is saturated; NaN where unknown: none is.
+    nonlinear : float, optional
+        Counts above which the response is not linear.
+
+    Returns
+    -------
+    ndarray of uint8, shape (ny, nx)
+        Bits ``PIXEL_SATURATED``, ``PIXEL_BAD``, ``PIXEL_NONLINEAR``, ``PIXEL_NONFINITE`` of `dphot.flags`.
+
+    Raises
+    ------
+    InputError
+        Where the shapes differ.
+    """
+    frame = frozen(raw)
+    camera = frozen(np.zeros(frame.shape, np.bool_) if bad is None else bad, np.bool_)
+    if camera.shape != frame.shape:
+        raise InputError(f"`bad` has shape {camera.shape}, the frame {frame.shape}: use this camera's map")
+    out = np.empty(frame.shape, np.uint8)
+    _mask(frame, camera, float(saturation), float(nonlinear), out)
+    return out
+
+
+def estimate_saturation(raw: ArrayLike) -> float:
+    """The level at which a raw frame is cut off, from the frame itself.
+
+    ceiling of a 12, 14, 15 or 16 bit converter, or if at least `MIN_PILED` pixels share it and outnumber, three
+    to one, the pixels in the next 2 % (at least 8 counts) below it: where nothing is cut off the numbers of
+    to one, the pixels in the next 2 % (at least 8 counts) below it: where nothing is cut off the numbers of
+    pixels fall towards the maximum, in noise as in stars.
+
+    Parameters
+    ----------
+    raw : array_like
+        Raw frame in ADU, any type; not finite pixels are ignored.
+
+    Returns
+    -------
+    float
+        The saturation level in ADU; NaN where the frame shows none.
+    """
+    frame = np.asarray(raw)
+    if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+        frame = frame[np.isfinite(frame)]
+    if frame.size == 0:
+        return float("nan")
+    top = float(frame.max())
+    if top in ADC_CEILINGS:
+        return top
+    low = float(np.median(frame.ravel()[:: max(1, frame.size // 100_000)]))
+    if top <= low:
+        return float("nan")
+    piled = int(np.count_nonzero(frame == frame.max()))
+    below = int(np.count_nonzero(frame >= top - max(0.02 * (top - low), 8.0))) - piled
+    return top if piled >= max(MIN_PILED, 3 * below + 1) else float("nan")
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _calibrate(raw, bias, dark_rate, flat, exposure, out):
+    ny, nx = raw.shape
+    for j in range(ny):
+        for i in range(nx):
+            signal = np.float32(raw[j, i]) - bias[j, i] - dark_rate[j, i] * exposure
+            response = flat[j, i]
+            out[j, i] = signal / response if response > np.float32(0.0) else np.float32(np.nan)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mask(raw, bad, saturation, nonlinear, out):
+    ny, nx = raw.shape
+    for j in range(ny):
+        for i in range(nx):
+            value = np.float64(raw[j, i])
+            bits = PIXEL_BAD if bad[j, i] else 0
+            bits |= PIXEL_SATURATED if value >= saturation else 0
+            bits |= PIXEL_NONLINEAR if value > nonlinear else 0
+            bits |= 0 if abs(value) < np.inf else PIXEL_NONFINITE
+            out[j, i] = bits

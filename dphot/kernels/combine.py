@@ -1,0 +1,275 @@
+"""Masters: the clipped mean of calibration frames, flats, and the pixels that cannot be calibrated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from ..errors import InputError
+from ._arrays import frozen
+
+
+def clipped_mean(
+    cube: ArrayLike, sigma: float = 3.0, iterations: int = 5
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
+    """Mean over frames without cosmic rays and other outliers, pixel by pixel.
+
+    Clipping starts from the median and the median absolute deviation of each pixel and goes on with the
+    standard deviation of what is left. No pixel is clipped more sharply than a typical pixel of its row: with
+    a handful of frames the values of one pixel often agree far too well by chance. One or two values are
+    never clipped.
+
+    Parameters
+    ----------
+    cube : array_like, shape (n, ny, nx)
+        Frames; used as float32. NaN counts as missing. To save memory call it on blocks of WHOLE rows:
+        rows do not know of each other, so the blocking does not change a bit of the result.
+    sigma : float, optional
+        Clipping limit in standard deviations.
+    iterations : int, optional
+        At most so many rounds of clipping.
+
+    Returns
+    -------
+    mean : ndarray of float32, shape (ny, nx)
+        Mean of the values kept; NaN where there is none.
+    variance : ndarray of float32, shape (ny, nx)
+        Variance of that mean, from the scatter of the values kept; NaN where fewer than two are.
+    n_used : ndarray of int16, shape (ny, nx)
+        Number of values kept.
+
+    Raises
+    ------
+    InputError
+        Where the cube is not three-dimensional or holds no frame.
+    """
+    frames = frozen(cube, np.float32)
+    if frames.ndim != 3 or frames.shape[0] == 0:
+        raise InputError(f"`cube` has shape {frames.shape}, expected (n, ny, nx) with at least one frame")
+    mean, variance = (np.empty(frames.shape[1:], np.float32) for _ in range(2))
+    n_used = np.empty(frames.shape[1:], np.int16)
+    _clipped_mean(frames, float(sigma), int(iterations), mean, variance, n_used)
+    return mean, variance, n_used
+
+
+def make_flat(
+    frames: ArrayLike, levels: ArrayLike | None = None, sigma: float = 3.0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Master flat: each frame divided by its own level, then the clipped mean.
+
+    Parameters
+    ----------
+    frames : array_like, shape (n, ny, nx)
+        Flat frames without bias and dark, in ADU.
+    levels : array_like, shape (n,), optional
+        Level of each frame; by default its median. Give the medians of the whole frames for blocks of rows.
+    sigma : float, optional
+        Clipping limit in standard deviations.
+
+    Returns
+    -------
+    flat, variance : ndarray of float32, shape (ny, nx)
+        Relative response and the variance of it (NaN with a single frame).
+
+    Raises
+    ------
+    InputError
+        Where a frame's level is not positive.
+    """
+    cube = np.asarray(frames, dtype=np.float32)
+    if levels is None:
+        finite = (frame[np.isfinite(frame)] for frame in cube)
+        levels = [float(np.median(pixels)) if pixels.size else np.nan for pixels in finite]
+    level = np.asarray(levels, dtype=np.float64)
+    dim = np.flatnonzero(~(level > 0))
+    if dim.size:
+        found = f"flat frames {dim.tolist()} lie {level[dim].tolist()} ADU above bias and dark"
+        raise InputError(f"{found}: leave them out")
+    flat, variance, _ = clipped_mean(cube / level.astype(np.float32)[:, None, None], sigma)
+    return flat, variance
+
+
+def bad_pixels(
+    dark_rate: ArrayLike | None = None,
+    flat: ArrayLike | None = None,
+    dark_variance: ArrayLike | None = None,
+    flat_variance: ArrayLike | None = None,
+    *,
+    hot_sigma: float = 30.0,
+    dead: float = 0.5,
+    bright: float = 1.5,
+    wild: float = 25.0,
+) -> NDArray[np.bool_]:
+    """Pixels that calibration does not repair.
+
+    Hot: dark current more than `hot_sigma` robust standard deviations of the map above its median (warm
+    pixels below that subtract well). Dead or odd: response below `dead` or above `bright` times that of
+    the surroundings (the median of tiles of 32 px, interpolated), so that vignetting does not count. Wild:
+    variance more than `wild` times that of a normal pixel. A NaN in any map is bad, except in a variance that
+    is NaN everywhere, as that of a single frame.
+
+    Parameters
+    ----------
+    dark_rate, flat : array_like, shape (ny, nx), or None
+        Masters.
+    dark_variance, flat_variance : array_like, shape (ny, nx), or None
+        Variances of the masters.
+    hot_sigma, dead, bright, wild : float, optional
+        Limits, see above.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        True where a pixel is bad.
+
+    Raises
+    ------
+    InputError
+        Where neither a dark nor a flat is given, or the shapes differ.
+    """
+    maps = [np.asarray(m) for m in (dark_rate, flat, dark_variance, flat_variance) if m is not None]
+    if (dark_rate is None and flat is None) or len({m.shape for m in maps}) != 1:
+        found = [m.shape for m in maps]
+        raise InputError(f"bad pixels need `dark_rate` or `flat`, maps of one shape; found shapes {found}")
+    bad = np.zeros(maps[0].shape, np.bool_)
+    if dark_rate is not None:
+        rate = np.asarray(dark_rate, dtype=np.float64)
+        finite = rate[np.isfinite(rate)]
+        middle = float(np.median(finite)) if finite.size else np.nan
+        low = float(np.quantile(finite, 0.1587)) if finite.size else np.nan
+        width = middle - low  # from the side without hot pixels
+        if width == 0:  # a synthetic or coarse dark
+            width = float(np.std(finite))
+        bad |= ~(rate <= middle + hot_sigma * width)
+    if flat is not None:
+        response = np.asarray(flat, dtype=np.float64)
+        relative = response / _surroundings(response)
+        bad |= ~((relative >= dead) & (relative <= bright))
+    for variance in (dark_variance, flat_variance):
+        if variance is None or not np.isfinite(variance).any():
+            continue
+        values = np.asarray(variance, dtype=np.float64)
+        finite = values[np.isfinite(values)]
+        normal = np.mean(finite[finite <= np.quantile(finite, 0.99)])  # a median is far low with few frames
+        bad |= ~(values <= wild * normal) if normal > 0 else ~np.isfinite(values)
+    return bad
+
+
+def _surroundings(image: NDArray[np.float64], tile: int = 32) -> NDArray[np.float64]:
+    """Medians of tiles, interpolated linearly between their centres."""
+    ny, nx = image.shape
+    rows, columns = max(1, ny // tile), max(1, nx // tile)
+    edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in ((ny, rows), (nx, columns)))
+    mesh = np.empty((rows, columns))
+    whole = image[np.isfinite(image)]
+    for j in range(rows):
+        for i in range(columns):
+            part = image[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
+            part = part[np.isfinite(part)]
+            mesh[j, i] = np.median(part if part.size else whole) if whole.size else np.nan
+    at_y, at_x = ((np.arange(n) + 0.5) * k / n - 0.5 for n, k in ((ny, rows), (nx, columns)))
+    return ndimage.map_coordinates(mesh, np.meshgrid(at_y, at_x, indexing="ij"), order=1, mode="nearest")
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sort(values, n):
+    """Shell sort in place: short, and quick for the tens of values of one pixel."""
+    gap = n // 2
+    while gap > 0:
+        for i in range(gap, n):
+            value = values[i]
+            j = i
+            while j >= gap and values[j - gap] > value:
+                values[j] = values[j - gap]
+                j -= gap
+            values[j] = value
+        gap = 1 if gap == 2 else int(gap / 2.2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _deviation(values, n, scratch):
+    """Median of sorted values, and their standard deviation from the median absolute deviation.
+
+    The last factor frees a handful of normal values from its bias (simulated for n = 3 to 50, good to 2 %).
+    """
+    middle = 0.5 * (values[(n - 1) // 2] + values[n // 2])
+    for k in range(n):
+        scratch[k] = abs(values[k] - middle)
+    _sort(scratch, n)
+    width = 1.4826 * 0.5 * (scratch[(n - 1) // 2] + scratch[n // 2])
+    return middle, width / (1.0 - 1.0 / n - 1.1 / (n * n)) if n > 2 else width
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _clipped_mean(cube, sigma, iterations, mean, variance, n_used):
+    n, ny, nx = cube.shape
+    values = np.empty((nx, n))
+    valid = np.empty(nx, np.int64)
+    middles = np.empty(nx)
+    widths = np.empty(nx)
+    scratch = np.empty(max(n, nx))
+    for y in range(ny):
+        for x in range(nx):
+            count = 0
+            for k in range(n):
+                value = float(cube[k, y, x])
+                if abs(value) < np.inf:
+                    values[x, count] = value
+                    count += 1
+            _sort(values[x], count)
+            valid[x] = count
+            if count > 0:
+                middles[x], widths[x] = _deviation(values[x], count, scratch)
+        typical = 0
+        total = 0.0
+        for x in range(nx):
+            if valid[x] > 2:
+                scratch[typical] = widths[x]
+                typical += 1
+        _sort(scratch, typical)
+        # the mean of the inner half: unlike a median it does not stick to whole numbers
+        for k in range(typical // 4, typical - typical // 4):
+            total += scratch[k]
+        floor = total / max(typical - 2 * (typical // 4), 1)
+        for x in range(nx):
+            count = valid[x]
+            low = 0
+            high = count
+            centre = middles[x]
+            width = max(widths[x], floor)
+            average = np.nan
+            squares = 0.0
+            for _ in range(iterations + 1):
+                if count > 2:
+                    limit = sigma * width
+                    first = 0
+                    while first < count - 1 and values[x, first] < centre - limit:
+                        first += 1
+                    last = count
+                    while last > first + 1 and values[x, last - 1] > centre + limit:
+                        last -= 1
+                else:
+                    first = 0
+                    last = count
+                changed = first != low or last != high
+                low = first
+                high = last
+                total = 0.0
+                for k in range(low, high):
+                    total += values[x, k]
+                average = total / (high - low)
+                squares = 0.0
+                for k in range(low, high):
+                    squares += (values[x, k] - average) ** 2
+                if count <= 2 or not changed:
+                    break
+                centre = 0.5 * (values[x, (low + high - 1) // 2] + values[x, (low + high) // 2])
+                width = max(math.sqrt(squares / max(high - low - 1, 1)), floor)
+            kept = high - low
+            mean[y, x] = average if kept > 0 else np.nan
+            variance[y, x] = squares / ((kept - 1) * kept) if kept > 1 else np.nan
+            n_used[y, x] = kept

@@ -1,0 +1,306 @@
+"""Differential photometry against an artificial star (Broeg, Fernandez & Neuhauser 2005, AN 326, 134)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+
+Array = NDArray[np.float64]
+
+#: No star is believed to be steadier than this (relative), whatever its noise model says.
+STEADIEST = 1e-6
+#: Deviations count up to so many robust standard deviations in the variance of a light curve.
+WINSOR = 4.0
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Light curves of all stars against their artificial stars."""
+
+    weights: Array
+    """(na, ns): weight of each star, sum 1; star i's own artificial star has these without star i."""
+    artificial: Array
+    """(nt, na, ns): artificial star of each star, itself left out, normalised to a mean of 1."""
+    diff: Array
+    """(nt, na, ns): flux over the artificial star, normalised to a median of 1."""
+    diff_err: Array
+    """(nt, na, ns): its standard deviation, the artificial star's own included."""
+    rounds: int
+    """Rounds until the weights settled."""
+
+
+def broeg(
+    flux: ArrayLike,
+    flux_err: ArrayLike,
+    target: int | None = None,
+    use: ArrayLike | None = None,
+    good: ArrayLike | None = None,
+    iterations: int = 60,
+    tol: float = 1e-3,
+) -> Ensemble:
+    """Differential light curves of all stars in all apertures, against weighted artificial stars.
+
+    A_i(t) = sum_{j != i} w_j f_j(t) / sum_{j != i} w_j over the stars measured at t, with f_j = F_j / c_j.
+    The weights start from the noise model and go on as 1 / s_j^2 until they settle. Against the paper:
+
+    * s_j^2 is the variance of f_j / A_j LESS the part that comes from A_j, which otherwise robs the brightest
+      stars of weight; and not less than the noise model's, so that two stars cannot lock on to each other.
+    * The variance is the whole one (slow variables lose their weight, which point-to-point differences would
+      leave them), with deviations cut at `WINSOR` robust standard deviations: one bad frame costs little.
+    * c_j is the median of F_j / A_j, not of F_j: a star that is missing in part of the frames then leaves and
+      joins without a step.
+
+    Parameters
+    ----------
+    flux, flux_err : array_like, shape (nt, na, ns)
+        Fluxes of ns stars in na apertures and nt frames, and their standard deviations, in one unit.
+    target : int, optional
+        This star weighs nothing in any artificial star.
+    use : array_like of bool, shape (ns,), optional
+        Stars that may be comparisons; by default all.
+    good : array_like of bool, shape (nt, ns), optional
+        False: the point weighs nothing. Points that are not finite or not positive never do.
+    iterations : int, optional
+        At most so many rounds.
+    tol : float, optional
+        The weights have settled when none changes by more than this, relative to the largest.
+
+    Returns
+    -------
+    Ensemble
+        Weights, artificial stars, differential fluxes and errors; NaN where the flux is, or where no
+        comparison is left. Flagged points of a star still have their differential flux.
+
+    Raises
+    ------
+    InputError
+        Where the shapes do not fit or no star is left to compare with.
+    """
+    values, errors, present, may = _check(flux, flux_err, target, use, good)
+    parts = [_settle(*points, may, iterations, tol) for points in zip(values, errors, present, strict=True)]
+    return _assemble(parts)
+
+
+def published(
+    flux: ArrayLike,
+    flux_err: ArrayLike,
+    target: int | None = None,
+    use: ArrayLike | None = None,
+    good: ArrayLike | None = None,
+    iterations: int = 200,
+    tol: float = 1e-5,
+) -> Ensemble:
+    """The algorithm as published, for comparison: f_j = F_j / <F_j>, w_j = 1 / var(f_j / A_j), nothing else.
+
+    Parameters and return value are those of `broeg`.
+
+    Raises
+    ------
+    InputError
+        Where the shapes do not fit or no star is left to compare with.
+    """
+    values, errors, present, may = _check(flux, flux_err, target, use, good)
+    parts = []
+    for f, e, there in zip(values, errors, present, strict=True):
+        level = np.ma.mean(np.ma.array(f, mask=~there), axis=1).filled(np.nan)
+        model = _typical(np.where(there, np.square(e / f), np.nan))
+        usable = may & (model > 0)
+        variance = np.where(usable, model, np.inf)
+        rounds = 0
+        for rounds in range(1, iterations + 1):  # noqa: B007
+            weights = _normalise(1.0 / variance)
+            ratio = f / level[:, None] / _leave_one_out(f / level[:, None], np.square(e), weights, there)[0]
+            curves = np.ma.masked_invalid(np.where(there, ratio, np.nan))
+            measured = np.ma.var(curves, axis=1).filled(np.nan)
+            variance = np.where(usable, np.where(measured > 0, measured, variance), np.inf)
+            if np.max(np.abs(_normalise(1.0 / variance) - weights)) <= tol:
+                break
+        parts.append((*_light_curves(f, e, there, level, variance, model), rounds))
+    return _assemble(parts)
+
+
+def best_aperture(diff: ArrayLike) -> int:
+    """The aperture whose light curve scatters least from point to point.
+
+    Parameters
+    ----------
+    diff : array_like, shape (nt, na)
+        Differential fluxes of one star, in the order of time.
+
+    Returns
+    -------
+    int
+        Index of the aperture with the least robust variance of the differences between consecutive measured
+        points, relative to its median flux. Apertures that lack more than a tenth of the points that the
+        fullest one has do not compete.
+
+    Raises
+    ------
+    InputError
+        Where no aperture has three points.
+    """
+    scatter = point_scatter(diff)
+    points = np.isfinite(np.asarray(diff, dtype=np.float64)).sum(axis=0)
+    if not np.isfinite(scatter).any():
+        raise InputError("no aperture has three measured points: give more frames or another star to `diff`")
+    complete = points >= 0.9 * points.max()
+    return int(np.argmin(np.where(complete & np.isfinite(scatter), scatter, np.inf)))
+
+
+def point_scatter(diff: ArrayLike) -> Array:
+    """Point-to-point scatter of light curves: robust, untouched by slow variation.
+
+    Parameters
+    ----------
+    diff : array_like, shape (nt, na)
+        Differential fluxes of one star, in the order of time.
+
+    Returns
+    -------
+    ndarray of float64, shape (na,)
+        Robust standard deviation of the differences between consecutive measured points over the root of 2,
+        relative to the median flux: the noise of one point where it is white. NaN with fewer than three points.
+    """
+    curves = np.atleast_2d(np.asarray(diff, dtype=np.float64).T)
+    scatter = np.full(len(curves), np.nan)
+    for k, curve in enumerate(curves):
+        measured = curve[np.isfinite(curve)]
+        if measured.size >= 3 and (middle := np.median(measured)) > 0:
+            scatter[k] = np.sqrt(_variance(np.diff(measured / middle)[None])[0] / 2)
+    return scatter
+
+
+def _check(
+    flux: ArrayLike, flux_err: ArrayLike, target: int | None, use: ArrayLike | None, good: ArrayLike | None
+) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Flux, error and presence as (na, ns, nt), and which stars may be comparisons."""
+    f, e = np.asarray(flux, dtype=np.float64), np.asarray(flux_err, dtype=np.float64)
+    if f.ndim != 3 or f.shape != e.shape:
+        raise InputError(f"`flux` and `flux_err` have shapes {f.shape} and {e.shape}, expected (nt, na, ns)")
+    nt, _, ns = f.shape
+    may = np.ones(ns, np.bool_) if use is None else np.array(use, dtype=np.bool_)
+    weigh = np.ones((nt, ns), np.bool_) if good is None else np.asarray(good, dtype=np.bool_)
+    if may.shape != (ns,) or weigh.shape != (nt, ns):
+        found = f"`use` and `good` have shapes {may.shape} and {weigh.shape}"
+        raise InputError(f"{found}, expected {(ns,)} and {(nt, ns)}")
+    if target is not None:
+        if not 0 <= target < ns:
+            raise InputError(f"`target` is {target}, but the stars are numbered 0 to {ns - 1}")
+        may[target] = False
+    if not may.any():
+        raise InputError("no comparison star is left: let `use` admit at least one besides the target")
+    f, e = (np.ascontiguousarray(v.transpose(1, 2, 0)) for v in (f, e))
+    present = np.isfinite(f) & (f > 0) & np.isfinite(e) & weigh.T
+    return f, e, present, may
+
+
+def _settle(
+    f: Array, e: Array, there: NDArray[np.bool_], may: NDArray[np.bool_], iterations: int, tol: float
+) -> tuple[Array, Array, Array, Array, int]:
+    """One aperture, all arrays (ns, nt)."""
+    level = _median(np.where(there, f, np.nan))
+    model = np.maximum(_typical(np.where(there, np.square(e / f), np.nan)), STEADIEST**2)
+    usable = may & np.isfinite(model)
+    variance = np.where(usable, model, np.inf)
+    rounds = 0
+    for rounds in range(1, iterations + 1):  # noqa: B007
+        weights = _normalise(1.0 / variance)
+        scaled = f / level[:, None]
+        squares = _point_variance(scaled, e, level, variance, model)
+        artificial, own = _leave_one_out(scaled, squares, weights, there)
+        ratio = np.where(there, scaled / artificial, np.nan)
+        middle = _median(ratio)
+        level = np.where(np.isfinite(middle), level * middle, level)
+        measured = _variance(ratio) - _typical(np.where(there, own / np.square(artificial), np.nan))
+        measured = np.where(np.isfinite(measured), np.maximum(measured, model), model)
+        # the geometric mean with the last: two stars that can only blame each other would swing for ever
+        variance = np.where(usable, np.sqrt(np.where(usable, variance, 1.0) * measured), np.inf)
+        if np.max(np.abs(_normalise(1.0 / variance) - weights)) <= tol * np.max(weights):
+            break
+    return (*_light_curves(f, e, there, level, variance, model), rounds)
+
+
+def _light_curves(
+    f: Array, e: Array, there: NDArray[np.bool_], level: Array, variance: Array, model: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Weights (ns,), artificial stars, differential fluxes and errors (ns, nt) of one aperture."""
+    weights = _normalise(1.0 / variance)
+    scaled = f / level[:, None]
+    squares = _point_variance(scaled, e, level, variance, model)
+    artificial, own = _leave_one_out(scaled, squares, weights, there)
+    mean = _mean(artificial)[:, None]
+    artificial, own = artificial / mean, own / np.square(mean)
+    diff = f / artificial
+    err = np.sqrt(np.square(e) + np.square(diff) * own) / artificial
+    middle = _median(np.where(there, diff, np.nan))
+    middle = np.where(np.isfinite(middle), middle, _median(diff))[:, None]
+    return weights, artificial, diff / middle, err / np.abs(middle)
+
+
+def _assemble(parts: list[tuple[Array, Array, Array, Array, int]]) -> Ensemble:
+    weights = np.array([part[0] for part in parts])
+    artificial, diff, diff_err = (
+        np.ascontiguousarray(np.stack(curves).transpose(2, 0, 1))
+        for curves in ([part[1] for part in parts], [part[2] for part in parts], [part[3] for part in parts])
+    )
+    return Ensemble(weights, artificial, diff, diff_err, max(part[4] for part in parts))
+
+
+def _normalise(weights: Array) -> Array:
+    total = np.sum(weights)
+    return weights / total if total > 0 else weights
+
+
+def _point_variance(scaled: Array, e: Array, level: Array, variance: Array, model: Array) -> Array:
+    """Variance of each scaled point: its noise model, and what the star scatters beyond that."""
+    excess = np.where(np.isfinite(variance), np.maximum(variance - model, 0.0), 0.0)
+    return np.square(e / level[:, None]) + excess[:, None] * np.square(scaled)
+
+
+def _leave_one_out(
+    scaled: Array, squares: Array, weights: Array, there: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Artificial star of each star without itself, and its variance, from sums over all stars."""
+    w = np.where(there, weights[:, None], 0.0)
+    terms = np.where(there & (w > 0), w * scaled, 0.0)
+    noise = np.where(there & (w > 0), np.square(w) * squares, 0.0)
+    total = np.sum(w, axis=0)
+    rest = total - w
+    rest = np.where(rest > 1e-9 * total, rest, np.nan)  # what is left of the others is rounding
+    artificial = (np.sum(terms, axis=0) - terms) / rest
+    return artificial, np.maximum(np.sum(noise, axis=0) - noise, 0.0) / np.square(rest)
+
+
+def _median(values: Array) -> Array:
+    """Median along the last axis without the NaN; NaN where there is nothing else."""
+    ordered = np.sort(values, axis=-1)  # puts NaN last
+    n = np.sum(np.isfinite(values), axis=-1, keepdims=True)
+    low = np.take_along_axis(ordered, np.maximum((n - 1) // 2, 0), axis=-1)
+    high = np.take_along_axis(ordered, np.minimum(n // 2, values.shape[-1] - 1), axis=-1)
+    return np.where(n > 0, 0.5 * (low + high), np.nan)[..., 0]
+
+
+def _mean(values: Array) -> Array:
+    """Mean along the last axis without the NaN; NaN where there is nothing else."""
+    finite = np.isfinite(values)
+    n = np.sum(finite, axis=-1)
+    return np.where(n > 0, np.sum(np.where(finite, values, 0.0), axis=-1) / np.maximum(n, 1), np.nan)
+
+
+def _typical(squares: Array) -> Array:
+    """Mean of squares along the last axis, none above what `_variance` lets count."""
+    return _mean(np.minimum(squares, WINSOR**2 * _median(squares)[..., None]))
+
+
+def _variance(values: Array) -> Array:
+    """Variance along the last axis with deviations cut at `WINSOR` robust standard deviations."""
+    away = values - _median(values)[..., None]
+    limit = WINSOR * 1.4826 * _median(np.abs(away))[..., None]
+    away = np.clip(away, -limit, limit)
+    n = np.sum(np.isfinite(away), axis=-1)
+    squares = _mean(np.square(away - _mean(away)[..., None]))
+    return np.where(n > 2, squares * n / np.maximum(n - 1, 1), np.nan)

@@ -1,0 +1,54 @@
+"""Photometry of a calibrated cube."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from .config import Config
+from .graph import lazy
+from .graph.assemble import photometry_dataset
+from .graph.context import masters_of, reference_from_dataset
+from .io.site import site_of
+
+
+def photometry(
+    calibrated: xr.Dataset,
+    reference: xr.Dataset,
+    masters: xr.Dataset | None = None,
+    config: Config | None = None,
+    positions: np.ndarray | None = None,
+) -> xr.Dataset:
+    """Align and measure every frame of a calibrated cube.
+
+    The cube is read block by block on the scheduler in force; only the measurements are kept.
+
+    Parameters
+    ----------
+    calibrated : xarray.Dataset
+        From `dphot.calibrate`.
+    reference : xarray.Dataset
+        From `dphot.make_reference`, or a store's.
+    masters : xarray.Dataset, optional
+        The masters used, for their share of the noise.
+    config : Config, optional
+        Apertures, annulus, centroids.
+    positions : ndarray (time, 2, star), optional
+        Measure at these x and y of each frame instead of where the transform puts the stars.
+
+    Returns
+    -------
+    xarray.Dataset
+        time x aperture x star (see `dphot.schema.PHOTOMETRY`), with the same numbers as the store's.
+    """
+    config = config or Config()
+    plan = reference_from_dataset(reference)
+    records = list(calibrated.record.values)
+    rows = lazy.measured_rows(
+        calibrated.image.data, calibrated["mask"].data, calibrated.counts.data, plan,
+        masters_of(masters, records[0]), config, positions,
+    ).compute()  # fmt: skip
+    attrs = {k: records[0][k] for k in ("telescope", "object", "filter")}
+    return photometry_dataset(
+        list(rows), records, reference, site_of(records[0], config.telescope), {**attrs, "target": config.target}
+    )

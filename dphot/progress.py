@@ -1,0 +1,42 @@
+"""Progress on long work: a bar on a terminal or in a notebook, silence elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Bar(Protocol):
+    """What long work calls as it goes on."""
+
+    def update(self, n: int = 1) -> Any: ...
+
+
+class Progress:
+    """Makes bars.
+
+    Parameters
+    ----------
+    show : bool, optional
+        Whether bars are drawn; by default where the standard error is a terminal or a notebook runs.
+    """
+
+    def __init__(self, show: bool | None = None):
+        self.show = (sys.stderr.isatty() or "ipykernel" in sys.modules) if show is None else show
+
+    @contextmanager
+    def bar(self, label: str, total: int | None, unit: str = "frame") -> Iterator[Bar]:
+        """A bar for `total` units of work."""
+        from tqdm.auto import tqdm
+
+        with tqdm(total=total, desc=label, unit=unit, disable=not self.show, leave=True) as bar:
+            yield bar
+
+    def say(self, text: str) -> None:
+        """A line that does not break a bar under way."""
+        if self.show:
+            from tqdm.auto import tqdm
+
+            tqdm.write(text, file=sys.stderr)

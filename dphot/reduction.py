@@ -1,0 +1,95 @@
+"""The whole job: a folder of frames becomes a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import cluster, night
+from .config import Config
+from .graph.frame import Step
+from .io.frames import FrameTable, scan
+from .progress import Progress
+from .store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def reduce(
+    frames: FrameTable | str | Path | Sequence[str | Path],
+    store: str | Path,
+    config: Config | None = None,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    client: Client | None = None,
+    overwrite: bool = False,
+    steps: Sequence[Step] = (),
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Store:
+    """Reduce frames into a store: calibrate, align, measure, stack; one commit for each night and filter.
+
+    Parameters
+    ----------
+    frames : FrameTable, path, or sequence of paths
+        A scanned table, or folders to scan.
+    store : path
+        The new store, a folder or an ``s3://`` address.
+    config : Config, optional
+        Settings; `settings` replace single ones (``reduce(..., reference=3)``).
+    workers, scheduler
+        Where to run (see `dphot.cluster.connect`): by default an existing client of this process, or else a local
+        cluster of one process for each core.
+    client : distributed.Client, optional
+        A client to use instead.
+    overwrite : bool
+        Replace a store that exists.
+    steps : sequence of callable
+        Steps of your own, ``f(image, record) -> image``, applied to each calibrated frame.
+    progress : Progress, optional
+        For bars.
+
+    Returns
+    -------
+    Store
+        Open at the last commit.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to reduce; nothing is written then.
+    StoreError
+        If the store exists already.
+    """
+    settled = (config or Config()).patch(**settings)
+    progress = progress or Progress()
+    table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=settled.telescope or None)
+    nights = night.plan(table, settled)
+    progress.say(repr(table))
+    created = Store.create(store, night.root_attributes(nights, settled), overwrite=overwrite)
+    if client is not None:
+        _run(nights, created, settled, client, steps, progress)
+    else:
+        with cluster.connect(workers, scheduler) as found:
+            _run(nights, created, settled, found, steps, progress)
+    return Store.open(store)
+
+
+def _run(
+    nights: Sequence[night.NightSeries],
+    store: Store,
+    config: Config,
+    client: Client | None,
+    steps: Sequence[Step],
+    progress: Progress,
+) -> None:
+    for _, group in groupby(nights, key=lambda series: series.night):
+        tonight = list(group)
+        for series in tonight:
+            for line in night.describe(series):
+                progress.say(line)
+        night.run(tonight, store, config, client=client, progress=progress, steps=steps)

@@ -1,0 +1,133 @@
+"""Reading groups as xarray Datasets, in memory or lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from ..errors import StoreError
+from . import encodings
+
+T = TypeVar("T")
+
+
+class Lazy(Mapping[str, T], Generic[T]):
+    """A read-only mapping whose values are opened when they are asked for."""
+
+    def __init__(self, keys: list[str], load: Callable[[str], T], what: str):
+        self._keys = keys
+        self._load = load
+        self._what = what
+
+    def __getitem__(self, key: str) -> T:
+        if key not in self._keys:
+            raise KeyError(f"no {self._what} {key!r}; there are {', '.join(map(repr, self._keys)) or 'none'}")
+        return self._load(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: {', '.join(map(repr, self._keys)) or 'none'}>"
+
+
+def read_dataset(session: Any, group: str) -> xr.Dataset:
+    """A group as a Dataset in memory.
+
+    Parameters
+    ----------
+    session : icechunk.Session
+        Read-only, or a fork of a transaction: then with what is not committed yet. Both can be pickled.
+    group : str
+        Path of the group, for example from `dphot.store.layout.masters_group`.
+
+    Returns
+    -------
+    xarray.Dataset
+        With every value loaded.
+
+    Raises
+    ------
+    StoreError
+        If there is no such group.
+    """
+    return _tidy(_connect(session, group).load())
+
+
+def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
+    """A group as a Dataset of Dask arrays, whose chunks are whole stored ones.
+
+    Parameters
+    ----------
+    session : icechunk.Session
+        Read-only; the Dataset pickles to Dask workers with it.
+    group : str
+        Path of the group.
+    rows : int, optional
+        For a group with a time dimension: rows to a Dask chunk. The rows come in order of time.
+
+    Returns
+    -------
+    xarray.Dataset
+        Only the coordinates of dimensions are in memory.
+
+    Raises
+    ------
+    StoreError
+        If there is no such group.
+    """
+    ds = _connect(session, group)
+    if rows is not None and (order := time_order(ds)) is not None:
+        ds = ds.isel(time=order)
+    lazy = {}
+    for name in set(ds.variables) - set(ds.indexes):
+        variable = ds.variables[name]
+        sizes = dict(zip(variable.dims, variable.encoding.get("chunks") or variable.shape, strict=True))
+        if rows is not None and "time" in sizes:
+            sizes["time"] = rows
+        # named by commit and place: without a name, Dask would hash what the array refers to
+        lazy[name] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
+    return _tidy(ds.assign(lazy))
+
+
+def _connect(session: Any, group: str) -> xr.Dataset:
+    try:
+        return xr.open_zarr(session.store, group=group, consolidated=False, zarr_format=3, chunks=None)
+    except (FileNotFoundError, KeyError) as error:
+        raise StoreError(f"the store holds no group {group!r}") from error
+
+def _tidy(ds: xr.Dataset) -> xr.Dataset:
+    """Attributes as they were given; text as Python strings, which pandas and NetCDF understand.
+
+    Of the encodings only that of time stays: the others would bind an export to this store's chunks and codecs.
+    """
+    text = [name for name, variable in ds.variables.items() if variable.dtype.kind == "T"]
+    ds = ds.assign({name: ds[name].astype(object) for name in text})
+    ds.attrs = encodings.restore(ds.attrs)
+    for variable in ds.variables.values():
+        variable.attrs = encodings.restore(variable.attrs)
+        kept = ("units", "calendar", "dtype") if variable.dtype.kind == "M" else ()
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k in kept}
+    return ds
+
+
+def time_order(ds: xr.Dataset) -> np.ndarray | None:
+    """Row indices in order of time; None where the rows are in order.
+
+    Equal times, and frames without one (last), go by digest: the order does not depend on what was stored
+    first.
+    """
+    # NaT is the smallest integer: one below it wraps round to the largest
+    time = ds["time"].values.astype("datetime64[ns]").astype(np.int64) - 1
+    order = np.argsort(time, kind="stable")
+    ordered = time[order]
+    if np.any(ordered[1:] == ordered[:-1]) and "digest" in ds:
+        rank = np.unique(ds["digest"].values.astype(object), return_inverse=True)[1]
+        order = np.lexsort((rank, time))
+    return None if np.array_equal(order, np.arange(len(time))) else order

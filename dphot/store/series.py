@@ -1,0 +1,164 @@
+"""What grows night by night: photometry, raw frames, records. All is checked before anything is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from .. import schema
+from ..errors import StoreError
+from . import encodings, layout
+
+_PRODUCT = ("flux", "flux_err")
+
+
+def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
+    """Append rows to the photometry of a filter (see `Transaction.append_photometry`)."""
+    schema.validate(ds, schema.PHOTOMETRY, required=("time", *_PRODUCT))
+    path = layout.photometry_group(filter)
+    encoded = {str(name): encodings.encode(str(name), ds.variables[name]) for name in ds.variables}
+    dims = {str(name): tuple(str(d) for d in ds.variables[name].dims) for name in ds.variables}
+    for name in _PRODUCT:
+        encoded[name] = (encoded[name][0].astype(np.float64), encoded[name][1])
+    _refuse_copies(path, encoded, None)
+    if path not in root:
+        group = root.create_group(path, attributes={**encodings.dataset_attrs(ds), "filter": filter})
+        for name, (values, attrs) in encoded.items():
+            chunks = encodings.series_chunks(dims[name], values.shape)
+            encodings.create(group, name, dims[name], values, attrs, chunks)
+        return
+    group = root[path]  # type: ignore[assignment]
+    arrays = dict(group.arrays())
+    _refuse_copies(path, encoded, arrays.get("digest"))
+    _refuse_misfits(path, arrays, encoded, dims)
+    rows = arrays["time"].shape[0]
+    for name, (values, attrs) in encoded.items():
+        if name not in arrays:
+            shape = (rows, *values.shape[1:])
+            blank = np.full(shape, encodings.fill_value(values.dtype), dtype=values.dtype)
+            chunks = encodings.series_chunks(dims[name], values.shape)
+            arrays[name] = encodings.create(group, name, dims[name], blank, attrs, chunks)
+        if dims[name][:1] == ("time",):
+            extend(arrays[name], values)
+
+
+def extend(array: zarr.Array, values: np.ndarray) -> None:
+    """Add rows to an array."""
+    rows = array.shape[0]
+    array.resize((rows + len(values), *array.shape[1:]))
+    if values.size:
+        array[rows:] = values
+
+
+def _refuse_copies(path: str, encoded: Mapping[str, Any], stored: zarr.Array | None) -> None:
+    """Refuse a frame that is there already, or that comes twice, by its digest."""
+    if "digest" not in encoded:
+        return
+    count = Counter(str(d) for d in encoded["digest"][0] if d)
+    held = Counter() if stored is None else Counter(str(d) for d in np.asarray(stored[:]))
+    copies = sorted(d for d, n in count.items() if n > 1 or d in held)
+    if copies:
+        names = ", ".join(d[:12] for d in copies[:3])
+        raise StoreError(f"{path}: {len(copies)} frame(s) twice (digest {names} ...); append new ones only")
+
+
+def _refuse_misfits(
+    path: str,
+    arrays: Mapping[str, zarr.Array],
+    encoded: Mapping[str, Any],
+    dims: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Refuse rows whose stars, apertures, units, variables or types are not the store's; name all of it."""
+    problems = [f"{name} is missing" for name in arrays if name not in encoded]
+    for name, (values, attrs) in encoded.items():
+        if name not in arrays:
+            if dims[name][:1] != ("time",) or values.dtype.kind in "iub":
+                problems.append(f"{name} is new, and has no value that says 'not measured' for earlier rows")
+            continue
+        array = arrays[name]
+        grows = dims[name][:1] == ("time",)
+        stored = encodings.dimensions(array)
+        start = 1 if grows else 0
+        if stored != dims[name] or array.shape[start:] != values.shape[start:]:
+            found = dict(zip(dims[name], values.shape, strict=True))
+            problems.append(f"{name} is {found}, the store's {dict(zip(stored, array.shape, strict=True))}")
+        elif not np.can_cast(values.dtype, array.dtype, "safe"):
+            problems.append(f"{name} is {values.dtype}, the store's {array.dtype} does not hold it")
+        elif attrs.get("units", "") != array.attrs.get("units", ""):
+            problems.append(f"{name} is in {attrs.get('units')!r}, the store in {array.attrs.get('units')!r}")
+        elif not grows and not _same(np.asarray(array[...]), values):
+            problems.append(f"{name} differs from the store's: another star list or other apertures")
+    if problems:
+        raise StoreError(f"{path}: these rows do not continue the series: {'; '.join(problems)}")
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f"))
+
+
+def reserve(
+    root: zarr.Group,
+    filter: str,
+    night: str,
+    n: int,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    columns: dict[str, Any],
+) -> int:
+    """Make room for raw frames (see `Transaction.reserve_frames`); returns the index of the first."""
+    path = layout.frames_group(filter, night)
+    columns.setdefault("time", np.full(n, np.datetime64("NaT", "ns")))
+    encoded = {k: encodings.encode(k, xr.Variable(("time",), np.asarray(v))) for k, v in columns.items()}
+    misfits = [name for name, (values, _) in encoded.items() if values.shape != (n,)]
+    if misfits:
+        raise StoreError(f"{path}: {', '.join(misfits)}: one value is needed for each of the {n} frames")
+    _refuse_copies(path, encoded, None)
+    if path not in root:
+        group = root.create_group(path, attributes={"filter": filter, "night": night})
+        group.create_array(
+            "raw", shape=(n, *shape), chunks=(1, *shape), dtype=dtype, fill_value=encodings.fill_value(dtype),
+            compressors=encodings.codec(dtype), dimension_names=("time", "y", "x"),
+            attributes={"units": "ADU", "long_name": "raw frame as the camera gave it"},
+        )
+        for name, (values, attrs) in encoded.items():
+            encodings.create(group, name, ("time",), values, attrs, (max(256, n),))
+        return 0
+    group = root[path]  # type: ignore[assignment]
+    arrays = dict(group.arrays())
+    raw = arrays.pop("raw")
+    if raw.shape[1:] != tuple(shape) or raw.dtype != dtype:
+        raise StoreError(
+            f"{path}: frames of {tuple(shape)} {dtype}, the night holds {raw.shape[1:]} {raw.dtype}; "
+            "reduce another size, binning or camera into a store of its own"
+        )
+    if set(arrays) != set(encoded):
+        raise StoreError(f"{path}: columns {sorted(encoded)}, the night has {sorted(arrays)}; give the same")
+    _refuse_copies(path, encoded, arrays.get("digest"))
+    offset = raw.shape[0]
+    raw.resize((offset + n, *shape))
+    for name, (values, _) in encoded.items():
+        extend(arrays[name], values)
+    return offset
+
+
+def write_record(root: zarr.Group, night: str, text: str) -> None:
+    """Write or replace the record of a night: a table of two text columns.
+
+    Records are chunks and not attributes: attributes of all groups are rewritten by every commit.
+    """
+    if layout.NIGHTS not in root:
+        group = root.create_group(layout.NIGHTS)
+        for name, chunk in (("night", 1024), ("record", 1)):
+            encodings.create(group, name, ("night",), np.array([], np.dtypes.StringDType()), {}, (chunk,))
+    arrays: dict[str, zarr.Array] = dict(root[layout.NIGHTS].arrays())  # type: ignore[union-attr]
+    names = [str(n) for n in np.asarray(arrays["night"][:])]
+    if night in names:
+        arrays["record"][names.index(night)] = text
+        return
+    extend(arrays["night"], np.array([night], np.dtypes.StringDType()))
+    extend(arrays["record"], np.array([text], np.dtypes.StringDType()))

@@ -1,0 +1,308 @@
+"""Writing a store: everything inside one transaction is committed at once, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import icechunk
+import numpy as np
+import xarray as xr
+import zarr
+
+from ..errors import StoreError
+from . import encodings, layout, lock, reading, repository, series
+
+
+class ConflictError(StoreError):
+    """Another writer committed first; nothing of this transaction was stored. Open again and redo it."""
+
+
+@dataclass(frozen=True)
+class FrameSlots:
+    """Places for raw frames, to be filled with `write_frames`."""
+
+    filter: str
+    """The filter, as given."""
+    night: str
+    """The night."""
+    offset: int
+    """Index of the first place in the night's array."""
+    n: int
+    """Number of places."""
+
+
+class Transaction:
+    """One commit in the making; made by `Store.transaction`, used in a ``with`` block.
+
+    Workers take part with pickled copies of `fork`: they read through it what this transaction has written,
+    write frames through it (`write_frames`), and send it back for `merge`. An array that this transaction
+    changed before the copies were sent out must not be changed again until they are merged; others may.
+
+    Parameters
+    ----------
+    path : str
+        The store.
+    repo : icechunk.Repository
+        Its repository.
+    message : str
+        What the commit does, one line.
+    metadata : mapping, optional
+        Kept with the commit.
+    wait : float
+        How long to wait for another writer, s.
+    done : callable
+        Called after each commit.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        repo: icechunk.Repository,
+        message: str,
+        metadata: Mapping[str, Any] | None,
+        wait: float,
+        done: Callable[[], None],
+    ):
+        self.path = path
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.snapshot: str | None = None
+        """Identity of the last commit; None where there was nothing to commit."""
+        self._repo = repo
+        self._done = done
+        self._lock = None if repository.is_remote(path) else lock.exclusive(repository.folder(path), wait)
+        self._session: icechunk.Session
+        self._fork: icechunk.session.ForkSession | None = None
+
+    def __enter__(self) -> Transaction:
+        if self._lock is not None:
+            self._lock.__enter__()
+        try:
+            self._begin()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit(self.message, self.metadata)
+        finally:
+            self._fork = None
+            self._release()
+
+    @property
+    def fork(self) -> icechunk.session.ForkSession:
+        """The uncommitted state; pickle it to workers to read and to write frames."""
+        if self._fork is None:
+            raise StoreError(f"{self.path}: the transaction {self.message!r} is over; begin another one")
+        return self._fork
+
+    @property
+    def root(self) -> zarr.Group:
+        """The root group, writable."""
+        return repository.root_group(self.fork, mode="r+")
+
+    def merge(self, *forks: icechunk.session.ForkSession) -> None:
+        """Take in what workers wrote.
+
+        Parameters
+        ----------
+        *forks : icechunk.ForkSession
+            Copies of `fork` that came back; `fork` itself, used in this process, is skipped.
+
+        Raises
+        ------
+        StoreError
+            If an array was changed here while the copies were out.
+        """
+        with repository.errors(self.path, "the workers' frames cannot be merged"):
+            self.fork.merge(*(f for f in forks if f is not self._fork))
+
+    def step(self, message: str, metadata: Mapping[str, Any] | None = None) -> str | None:
+        """Commit what there is and go on under the same lock: a crash later costs only what follows.
+
+        All copies of `fork` must have been merged; take new ones afterwards.
+
+        Returns
+        -------
+        str or None
+            Identity of the commit; None where there was nothing to commit.
+        """
+        snapshot = self._commit(message, dict(metadata or {}))
+        self._begin()
+        return snapshot
+
+    def read(self, group: str) -> xr.Dataset:
+        """A group as this transaction sees it, in memory."""
+        return reading.read_dataset(self.fork, group)
+
+    def write_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Add to the attributes of the store."""
+        self.root.attrs.update(encodings.plain(dict(attrs)))
+
+    def write_reference(self, ds: xr.Dataset) -> None:
+        """Write the reference: image, stars, PSF. An earlier one is replaced."""
+        self._write(layout.REFERENCE, ds)
+
+    def write_masters(self, name: str, ds: xr.Dataset) -> None:
+        """Write the masters of one night. Earlier ones of that night are replaced."""
+        self._write(layout.masters_group(name), ds)
+
+    def write_stack(self, filter: str, night: str, ds: xr.Dataset | xr.DataArray) -> None:
+        """Write the mean of the aligned frames of one filter and night, in the variable ``stack``."""
+        whole = ds.to_dataset(name="stack") if isinstance(ds, xr.DataArray) else ds
+        self._write(layout.stack_group(filter, night), whole)
+
+    def write_night(self, night: str, record: Mapping[str, Any]) -> None:
+        """Write the record of how a night was reduced: settings, versions, frames used and dropped ...
+
+        Parameters
+        ----------
+        night : str
+            The night; an earlier record of the same night is replaced.
+        record : mapping
+            Text, numbers, lists and mappings.
+        """
+        text = json.dumps(encodings.plain(dict(record), "record"), sort_keys=True)
+        with repository.errors(self.path, f"record of {night}"):
+            series.write_record(self.root, night, text)
+
+    def reserve_frames(
+        self,
+        filter: str,
+        night: str,
+        n: int,
+        shape: tuple[int, int],
+        dtype: Any,
+        columns: Mapping[str, Any] | None = None,
+    ) -> FrameSlots:
+        """Make room for raw frames; workers fill it with `write_frames`.
+
+        Frames that come late for a night extend it. One frame is one chunk.
+
+        Parameters
+        ----------
+        filter, night : str
+            The series and the night.
+        n : int
+            Number of frames.
+        shape : (int, int)
+            Size of a frame, (ny, nx), as read from its file.
+        dtype : numpy dtype
+            The camera's own type.
+        columns : mapping of str to array, optional
+            What belongs to each frame, (n,): ``time`` (datetime64, mid-exposure UTC), ``digest`` ...
+
+        Returns
+        -------
+        FrameSlots
+            Where the frames go.
+
+        Raises
+        ------
+        StoreError
+            If the night holds frames of another size or type, or one of these frames already.
+        """
+        with repository.errors(self.path, f"frames of {night}"):
+            offset = series.reserve(self.root, filter, night, n, shape, np.dtype(dtype), dict(columns or {}))
+        return FrameSlots(filter, night, offset, n)
+
+    def append_photometry(self, filter: str, ds: xr.Dataset) -> None:
+        """Append measured frames to the photometry in one filter; the first call creates it.
+
+        Parameters
+        ----------
+        filter : str
+            The filter, any string.
+        ds : xarray.Dataset
+            Variables of `dphot.schema.PHOTOMETRY` with a ``time`` coordinate; stars, apertures and units as
+            in the store. Rows may come in any order: they are read back in order of time.
+
+        Raises
+        ------
+        StoreError
+            If stars, apertures, units or types differ from the store's, or a frame (by its digest) is there
+            already; nothing is written then.
+        ValidationError
+            If a variable does not fit the registry.
+        """
+        with repository.errors(self.path, f"photometry in {filter!r}"):
+            series.append(self.root, filter, ds)
+
+    def _write(self, group: str, ds: xr.Dataset) -> None:
+        with repository.errors(self.path, group):
+            encodings.write_dataset(self.root, group, ds)
+
+    def _begin(self) -> None:
+        with repository.errors(self.path):
+            self._session = self._repo.writable_session(repository.BRANCH)
+            # all edits go into one fork: Icechunk 1 does not fork a session that has changes of its own
+            self._fork = self._session.fork()
+
+    def _commit(self, message: str, metadata: dict[str, Any]) -> str | None:
+        if not self.fork.has_uncommitted_changes:
+            return None
+        with repository.errors(self.path, "the commit failed, the store is as it was"):
+            try:
+                self._session.merge(self.fork)
+                self.snapshot = self._session.commit(message, metadata=encodings.plain(metadata, "metadata"))
+            except icechunk.ConflictError as error:
+                raise ConflictError(
+                    f"{self.path}: another writer committed first; nothing was stored, run it again"
+                ) from error
+        self._done()
+        return self.snapshot
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+
+
+def write_frames(
+    fork: icechunk.session.ForkSession, filter: str, night: str, offset: int, block: np.ndarray
+) -> icechunk.session.ForkSession:
+    """Write raw frames into reserved places; for workers.
+
+    Parameters
+    ----------
+    fork : icechunk.ForkSession
+        A copy of `Transaction.fork`, taken after `Transaction.reserve_frames`.
+    filter, night : str
+        As reserved.
+    offset : int
+        Index of the first frame in the night's array.
+    block : numpy.ndarray, (k, ny, nx)
+        The frames, in the reserved type.
+
+    Returns
+    -------
+    icechunk.ForkSession
+        The fork, to be sent back and merged.
+
+    Raises
+    ------
+    StoreError
+        If size or type differ from what was reserved: pixels are never cast.
+    """
+    group = layout.frames_group(filter, night)
+    # a frame that equals the fill value everywhere is written all the same: -0.0 is not 0.0
+    array = zarr.open_array(
+        fork.store, path=f"{group}/raw", mode="r+", config={"write_empty_chunks": True}
+    )
+    places, *size = array.shape
+    end = offset + len(block)
+    if block.dtype != array.dtype or list(block.shape[1:]) != size or not 0 <= offset <= end <= places:
+        raise StoreError(
+            f"{group}: {len(block)} frames of {block.shape[1:]} {block.dtype} at {offset} do not fit "
+            f"{places} places of {tuple(size)} {array.dtype}"
+        )
+    array[offset:end] = block
+    return fork

@@ -1,0 +1,263 @@
+"""From the labelled dataset to the arrays a plot needs: one star, one aperture, flagged points known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..differential import LOST, UNFIT
+from ..errors import InputError
+from ..flags import FrameFlag, StarFlag, decode
+from . import prepare
+
+#: Frames whose points are drawn apart: lost ones, and those behind a cloud.
+FRAME_BITS = int(LOST | FrameFlag.CLOUD)
+
+
+def telling_bits(flags: np.ndarray) -> int:
+    """The star flags that speak against single points of a light curve.
+
+    Parameters
+    ----------
+    flags : integer array, shape (time,)
+        One star's flags.
+
+    Returns
+    -------
+    int
+        Those that make a point unfit for a comparison (`dphot.differential.UNFIT`), and of the others the ones set
+        in less than half of the frames: a neighbour that is always there belongs to the star, not to a point.
+    """
+    bits = int(UNFIT)
+    for bit in StarFlag:
+        if not bits & int(bit) and 2 * np.count_nonzero(flags & int(bit)) < flags.size:
+            bits |= int(bit)
+    return bits
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A light curve ready to be drawn: rows in time order, without those that have no time or no flux."""
+
+    time: np.ndarray
+    """Days since `offset`."""
+    flux: np.ndarray
+    """Differential flux, about 1."""
+    error: np.ndarray
+    """Its standard deviation."""
+    flagged: np.ndarray
+    """True where a star or frame flag speaks against the point."""
+    reason: list[str]
+    """Names of the flags of each point."""
+    frame: list[str]
+    """File name of each point."""
+    flip: np.ndarray
+    """Meridian flip state, -1 where not known."""
+    night: np.ndarray
+    """Local night of each point."""
+    rows: np.ndarray
+    """Index of each point along `time` of the dataset."""
+    offset: int
+    """Whole days taken off the times."""
+    scale: str
+    """``BJD (TDB)``, or ``JD (UTC)`` where the barycentric times are not known."""
+    star: int = 0
+    aperture: int = 0
+    radius: float = float("nan")
+    """Median aperture radius, px."""
+    labels: dict[str, Any] = field(default_factory=dict)
+    """Attributes of the dataset."""
+
+    @property
+    def time_label(self) -> str:
+        """Label of the time axis."""
+        return f"{self.scale} − {self.offset} (days)"
+
+    @property
+    def good(self) -> np.ndarray:
+        """True where nothing speaks against the point."""
+        return ~self.flagged
+
+    def bins(self, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Weighted means of the good points (see `prepare.bin_series`)."""
+        return prepare.bin_series(self.time[self.good], self.flux[self.good], self.error[self.good], width)
+
+    def precision(self, width: float = prepare.BIN_WIDTH) -> dict[str, float]:
+        """Precision of the good points (see `prepare.precision`)."""
+        return prepare.precision(self.time[self.good], self.flux[self.good], self.error[self.good], width)
+
+
+def require(lc: xr.Dataset, *names: str) -> None:
+    """Refuse a dataset without the variables a plot needs.
+
+    Raises
+    ------
+    InputError
+        Naming the variables, and the call that makes them.
+    """
+    missing = [name for name in names if name not in lc.variables]
+    if missing:
+        raise InputError(
+            f"the dataset has no {', '.join(missing)}: it holds no differential photometry; "
+            "make one with dphot.differential(obs, target=...)"
+        )
+
+
+def resolve(lc: xr.Dataset, target: int | None = None, aperture: int | None = None) -> tuple[int, int]:
+    """Indices of star and aperture: those given, or the dataset's target and best aperture.
+
+    Raises
+    ------
+    InputError
+        If neither says, or an index is outside the dataset.
+    """
+    found = []
+    for name, given, dim in (("target", target, "star"), ("aperture", aperture, "aperture")):
+        value = lc.attrs.get(name) if given is None else given
+        if value is None:
+            raise InputError(
+                f"no {name} is known: give {name}=, or use the dataset of dphot.differential(obs, target=...)"
+            )
+        if not 0 <= int(value) < lc.sizes[dim]:
+            raise InputError(f"{name} = {value}: the dataset has {dim}s 0 to {lc.sizes[dim] - 1}")
+        found.append(int(value))
+    return found[0], found[1]
+
+
+def times(lc: xr.Dataset) -> tuple[np.ndarray, str]:
+    """Times in days and their scale: barycentric where known for any frame, otherwise UTC."""
+    bjd = (
+        np.asarray(lc["bjd_tdb"].values, float)
+        if "bjd_tdb" in lc.variables
+        else np.full(lc.sizes["time"], np.nan)
+    )
+    if np.isfinite(bjd).any():
+        return bjd, "BJD (TDB)"
+    return np.asarray(lc["jd_utc"].values, float), "JD (UTC)"
+
+
+def curve(
+    lc: xr.Dataset, target: int | None = None, aperture: int | None = None, night: str | None = None
+) -> Curve:
+    """The differential light curve of one star in one aperture.
+
+    Parameters
+    ----------
+    lc : xarray.Dataset
+        Of `dphot.differential`; only the star and aperture asked for are computed.
+    target, aperture : int, optional
+        Default: the dataset's target and best aperture.
+    night : str, optional
+        Only this local night.
+
+    Raises
+    ------
+    InputError
+        If the dataset holds no differential photometry, or no such star, aperture or night.
+    """
+    require(lc, "diff_flux", "diff_err")
+    star, ap = resolve(lc, target, aperture)
+    time, scale = times(lc)
+    one = lc[["diff_flux", "diff_err"]].isel(star=star, aperture=ap).compute()
+    flux, error = one["diff_flux"].values.astype(float), one["diff_err"].values.astype(float)
+    count = lc.sizes["time"]
+    star_bits = _frames(lc, "flags", count, star)
+    star_bits &= telling_bits(star_bits)
+    frame_bits = _frames(lc, "frame_flags", count) & FRAME_BITS
+    nights = lc["night"].values.astype(str) if "night" in lc.variables else np.full(count, "")
+    keep = np.isfinite(time) & np.isfinite(flux)
+    if night is not None:
+        if night not in nights:
+            raise InputError(
+                f"night = {night!r}: the dataset has {', '.join(sorted(set(nights))) or 'no nights'}"
+            )
+        keep &= nights == night
+    rows = np.flatnonzero(keep)
+    rows = rows[np.argsort(time[rows], kind="stable")]
+    offset = int(np.floor(time[rows[0]])) if rows.size else 0
+    paths = lc["path"].values[rows] if "path" in lc.variables else [""] * rows.size
+    radius = (
+        float(np.nanmedian(lc["aperture_radius"].isel(aperture=ap).values))
+        if _known(lc, "aperture_radius")
+        else np.nan
+    )
+    return Curve(
+        time=time[rows] - offset,
+        flux=flux[rows],
+        error=error[rows],
+        flagged=((star_bits | frame_bits)[rows] != 0),
+        reason=[
+            ", ".join(decode(s) + decode(f, FrameFlag)) or "none"
+            for s, f in zip(star_bits[rows], frame_bits[rows], strict=True)
+        ],
+        frame=[PurePath(str(path)).name for path in paths],
+        flip=lc["flip"].values[rows] if "flip" in lc.variables else np.full(rows.size, -1),
+        night=nights[rows],
+        rows=rows,
+        offset=offset,
+        scale=scale,
+        star=star,
+        aperture=ap,
+        radius=radius,
+        labels=dict(lc.attrs),
+    )
+
+
+def _known(lc: xr.Dataset, name: str) -> bool:
+    return name in lc.variables and bool(np.isfinite(lc[name].values).any())
+
+
+def _frames(lc: xr.Dataset, name: str, count: int, star: int | None = None) -> np.ndarray:
+    if name not in lc.variables:
+        return np.zeros(count, np.int64)
+    values = lc[name] if star is None else lc[name].isel(star=star)
+    return values.values.astype(np.int64)
+
+
+def weights(lc: xr.Dataset, aperture: int) -> np.ndarray:
+    """Weight of every star in the target's artificial star, shape (star,); 0 for stars without."""
+    require(lc, "weight")
+    return np.nan_to_num(lc["weight"].isel(aperture=aperture).values.astype(float))
+
+
+def comparisons(lc: xr.Dataset, aperture: int, target: int, count: int | None = None) -> list[int]:
+    """Comparison stars, the heaviest first; at most `count`."""
+    weight = weights(lc, aperture)
+    listed = lc.attrs.get("comparisons")
+    stars = np.atleast_1d(np.asarray(listed, int)) if listed is not None else np.flatnonzero(weight > 0)
+    stars = np.array([s for s in stars if s != target], int)
+    return [int(s) for s in stars[np.argsort(-weight[stars], kind="stable")][:count]]
+
+
+def star_scatter(lc: xr.Dataset, aperture: int) -> tuple[np.ndarray, np.ndarray]:
+    """Median flux and point-to-point scatter of every star, flagged points left out.
+
+    Returns
+    -------
+    flux, scatter : arrays, shape (star,)
+        Flux in the dataset's unit; relative scatter. NaN where a star has fewer than 3 good points.
+    """
+    require(lc, "diff_flux", "flux")
+    one = lc[["diff_flux", "flux"]].isel(aperture=aperture).compute()
+    time, _ = times(lc)
+    bad = (_frames(lc, "frame_flags", lc.sizes["time"]) & FRAME_BITS)[:, None] != 0
+    if "flags" in lc.variables:
+        bad = bad | ((lc["flags"].values.astype(np.int64) & int(UNFIT)) != 0)
+    diff = np.where(bad, np.nan, one["diff_flux"].transpose("time", "star").values.astype(float))
+    order = np.argsort(time, kind="stable")
+    scatter = np.array([prepare.point_to_point(time[order], column) for column in diff[order].T])
+    flux = np.where(bad, np.nan, one["flux"].transpose("time", "star").values.astype(float))
+    median = np.full(flux.shape[1], np.nan)
+    some = np.isfinite(flux).any(axis=0)
+    median[some] = np.nanmedian(flux[:, some], axis=0)
+    return median, scatter
+
+
+def heading(lc: xr.Dataset, *parts: str) -> str:
+    """Title of a plot: object, filter and what it shows, joined by dots."""
+    named = [str(lc.attrs.get("object") or ""), str(lc.attrs.get("filter") or "")]
+    return "  ·  ".join([part for part in [*named, *parts] if part])

@@ -1,0 +1,67 @@
+"""The noise model against its formula and against simulated apertures."""
+
+import math
+
+import numpy as np
+import pytest
+
+from dphot.kernels.aperture import annulus_sky, aperture_sums, circle_area
+from dphot.kernels.noise import flux_variance, scintillation
+
+
+def test_terms():
+    assert flux_variance(1000, 50, 0, 100) == 1000
+    assert flux_variance(-5, 50, 2, 100) == pytest.approx(50 * 4 + 2500 * 4 / 100)
+    assert flux_variance(0, 50, 2, 100, sky_variance=math.pi / 2) == pytest.approx(200 + math.pi / 2 * 100)
+    assert flux_variance(0, 12, 0, 100, gain=2.0) == pytest.approx(4.0)
+    assert flux_variance(0, 12, 0, 100, masters=7.0) == pytest.approx(7.0)
+
+
+def test_shapes_broadcast_and_nan_stays():
+    flux = np.ones((4, 3, 2))
+    n = np.array([100, 0])
+    variance = flux_variance(flux, np.arange(1, 4)[:, None], np.ones((4, 1, 2)), n)
+    assert variance.shape == (4, 3, 2)
+    assert np.isfinite(variance[..., 0]).all() and np.isnan(variance[..., 1]).all()
+    assert np.isnan(flux_variance(np.nan, 1, 1, 1))
+
+
+@pytest.mark.parametrize("gain", [1.0, 4.0])
+def test_pull(gain):
+    """Fluxes of simulated stars scatter as the model says, in the star's and in the sky's regime."""
+    rng = np.random.default_rng(1)
+    at = np.arange(30, 1170, 60)
+    x, y = (v.ravel().astype(float) for v in np.meshgrid(at, at))
+    radii = np.array([3.0, 6.0, 12.0])
+    truth = rng.choice([0.0, 300.0, 3e4], x.size)
+    expected = np.full((1200, 1200), 60.0)
+    ys, xs = np.mgrid[-12:13, -12:13]
+    psf = np.exp(-0.5 * (xs**2 + ys**2))
+    for i, j, flux in zip(x.astype(int), y.astype(int), truth, strict=True):
+        expected[j - 12 : j + 13, i - 12 : i + 13] += flux * psf / psf.sum()
+    counts = ((rng.poisson(expected) + rng.normal(0, 5, expected.shape)) / gain).round()
+    sky, rms, n = annulus_sky(counts, None, x, y, 14, 22)
+    flux = gain * (aperture_sums(counts, x, y, radii) - circle_area(radii)[:, None] * sky)
+    inside = aperture_sums(expected, x, y, radii) - 60 * circle_area(radii)[:, None]
+    # the expected flux, not the measured one: a low flux would get a low error and bias the pull
+    sigma = np.sqrt(flux_variance(inside, circle_area(radii)[:, None], gain * rms, n))
+    pull = (flux - inside) / sigma
+    for k in range(radii.size):
+        for value in np.unique(truth):
+            some = pull[k, truth == value]
+            assert abs(some.mean()) < 4 / math.sqrt(some.size)
+            assert some.std() == pytest.approx(1.0, abs=4 / math.sqrt(2 * some.size))
+    assert pull.std() == pytest.approx(1.0, abs=0.06)
+
+
+def test_scintillation_formula():
+    """1 m, sea level, zenith, 1 s: sigma = sqrt(10e-6) 1.5."""
+    assert scintillation(1, 1, 1, 0) == pytest.approx(1.5 * math.sqrt(1e-5))
+    ratio = scintillation(2, 10, 2, 2400) / scintillation(1, 1, 1, 0)
+    assert ratio == pytest.approx(math.sqrt(8 / 10 * 2 ** (-4 / 3) * math.exp(-0.6)))
+
+
+def test_scintillation_without_input_is_nan():
+    airmass = np.array([1.0, np.nan, -1.0, 0.0])
+    np.testing.assert_array_equal(np.isnan(scintillation(airmass, 1, 1, 0)), [False, True, True, True])
+    assert np.isnan(scintillation(1, 0, 1, 0)) and np.isnan(scintillation(1, 1, np.nan, 0))
