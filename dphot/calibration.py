@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -21,7 +21,9 @@ __all__ = ["Choice", "calibrate", "choose", "masters"]
 Record = Mapping[str, Any]
 
 
-def masters(choice: Choice, light: Record, client: Client | None = None) -> xr.Dataset:
+def masters(
+    choice: Choice, light: Record, client: Client | None = None, lights: Sequence[Record] = ()
+) -> xr.Dataset:
     """Master bias, dark rate and flat, the bad pixels, and their variances.
 
     Parameters
@@ -32,6 +34,8 @@ def masters(choice: Choice, light: Record, client: Client | None = None) -> xr.D
         A light's record, for the trimmed shape.
     client : distributed.Client, optional
         Where to read and combine; without one, in this process.
+    lights : sequence of mapping
+        Lights of a drifting field: where there is no dark, their median gives the detector's fixed pattern.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def masters(choice: Choice, light: Record, client: Client | None = None) -> xr.D
     FrameError
         If a calibration frame cannot be read.
     """
-    return build(choice, light, client)
+    return build(choice, light, client, lights)
 
 
 def calibrate(

@@ -32,6 +32,8 @@ class Config:
     """Reduce only lights through this filter; empty: all."""
     reference: str = "auto"
     """The reference frame: `auto`, an index into the lights in time order, or a path."""
+    coordinates: str = ""
+    """Sky position of the field, `ra,dec`, for barycentric times and airmass; empty: the headers'."""
     stars: str = ""
     """A CSV file with columns x,y or ra,dec: measure these stars instead of the detected ones."""
     max_stars: int = 500
@@ -58,6 +60,9 @@ class Config:
     """Gain in e-/ADU; 0: the header's or the telescope's."""
     calibration_days: float = 30.0
     """Calibration frames of another night serve up to this many days away, before or after."""
+    pattern: bool = False
+    """Take hot pixels and other fixed pattern off with a median of the lights themselves, where there is no dark. The field
+    must drift by several FWHM during the night."""
     strict: bool = False
     """Refuse to reduce where a bias, dark or flat is missing."""
     steps: tuple[str, ...] = ()

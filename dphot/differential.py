@@ -9,7 +9,8 @@ import xarray as xr
 
 from .errors import InputError
 from .flags import FrameFlag, StarFlag
-from .graph.stars import parse_target, sky_degrees
+from .graph.stars import parse_target
+from .io.site import sky_degrees
 from .kernels import ensemble
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 

@@ -232,7 +232,7 @@ def _run_series(
     started = clock.perf_counter()
     label = f"{series.night or 'unknown night'} {series.filter}".strip()
     with progress.bar(f"{label} masters", 1, "set") as bar:
-        masters_ds = make_masters(series.choice, series.light, client)
+        masters_ds = make_masters(series.choice, series.light, client, series.lights if config.pattern else ())
         bar.update()
     masters = masters_from_dataset(masters_ds)
     masters_name = f"{series.night}/{series.filter}"
@@ -301,7 +301,7 @@ def _dataset(
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,
         "target": config.target, "reference": reference.attrs["path"], "calibration_missing": masters.attrs["missing"],
     }  # fmt: skip
-    return photometry_dataset(rows, series.lights, reference, site_of(series.light, config.telescope), attrs)
+    return photometry_dataset(rows, series.lights, reference, site_of(series.light, config.telescope, config.coordinates), attrs)
 
 
 def _record(
@@ -315,7 +315,7 @@ def _record(
         for p, f, note in zip(ds.path.values, flags, ds.note.values, strict=True)
         if f & lost
     ]
-    site = site_of(series.light, config.telescope)
+    site = site_of(series.light, config.telescope, config.coordinates)
     return {
         "night": series.night,
         "filter": series.filter,

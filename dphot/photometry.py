@@ -50,5 +50,5 @@ def photometry(
     ).compute()  # fmt: skip
     attrs = {k: records[0][k] for k in ("telescope", "object", "filter")}
     return photometry_dataset(
-        list(rows), records, reference, site_of(records[0], config.telescope), {**attrs, "target": config.target}
+        list(rows), records, reference, site_of(records[0], config.telescope, config.coordinates), {**attrs, "target": config.target}
     )

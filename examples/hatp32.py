@@ -30,6 +30,7 @@ A_RS = 6.05
 INCLINATION = 88.98  # deg
 LIMB_DARKENING = (0.40, 0.27)  # quadratic, a star of 6200 K without a filter
 PREDICTED = 2458107.7113  # BJD_TDB
+COORDINATES = "02:04:10.28,+46:41:16.2"
 TARGET = (423.2, 286.0)  # on the first frame, 0-based x, y
 COMPARISONS = [(464.1, 181.8), (512.9, 261.5)]
 
@@ -90,15 +91,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = dphot.reduce(
             options.folder, options.store or Path(scratch) / "hatp32.dphot", workers=options.workers,
-            telescope="MicroObservatory", progress=Progress(not options.json),
+            telescope="MicroObservatory", coordinates=COORDINATES, pattern=True,
+            progress=Progress(not options.json),
         )  # fmt: skip
         obs = next(iter(store.photometry.values())).load()
         target, *comparisons = stars_by_first_frame(obs, [TARGET, *COMPARISONS])
-        lc = dphot.differential(obs, target=target, comparisons=comparisons)
+        lc = dphot.differential(obs, target=target)
         if options.report:
             dphot.report(store, options.report, target=target)
     flux = lc.diff_flux.values[:, lc.attrs["aperture"], target]
     good = np.isfinite(flux)
+    pair = dphot.differential(obs, target=target, comparisons=comparisons)
+    flux2 = pair.diff_flux.values[:, pair.attrs["aperture"], target]
+    two = fit(lc.bjd_tdb.values[good], flux2[good], lc.airmass.values[good])
     result = {
         "aligned": int(np.isfinite(obs.match_rms.values).sum()),
         **fit(lc.bjd_tdb.values[good], flux[good], lc.airmass.values[good]),
@@ -107,7 +112,7 @@ def main() -> None:
         "match_rms_px": float(np.median(obs.match_rms.values)),
         "match_rms_px_max": float(np.max(obs.match_rms.values)),
         "aperture_px": float(lc.aperture_radius.values[0, lc.attrs["aperture"]]),
-        "comparisons": comparisons,
+        "residual_mmag_two_comparisons": two["residual_mmag"],
     }
     if options.json:
         print(json.dumps(result))

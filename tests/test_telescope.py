@@ -25,7 +25,14 @@ def test_the_tutorials_dictionary_is_understood():
 
 def test_prose_keywords_and_units_are_translated():
     telescope = Telescope.from_dict(
-        {"name": "B", "latlong": [None, None], "keyword_filter": "FILT", "diameter": 60, "hdu": 0, "ra_unit": "hourangle"}
+        {
+            "name": "B",
+            "latlong": [None, None],
+            "keyword_filter": "FILT",
+            "diameter": 60,
+            "hdu": 0,
+            "ra_unit": "hourangle",
+        }
     )
     assert telescope.keywords == {"filter": ("FILT",)}
     assert (telescope.diameter, telescope.hdu, telescope.ra_unit) == (0.6, -1, "hour")

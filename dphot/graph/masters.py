@@ -12,6 +12,7 @@ from ..errors import FrameError
 from ..io.choice import Choice
 from ..io.readers import read_frame
 from ..kernels.combine import bad_pixels, clipped_mean
+from ..kernels.pattern import fixed_pattern
 from .frame import trim_raw, trimmed_shape
 from .run import run
 
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 #: Bytes of float32 pixels that one task holds.
 BAND_BYTES = 256 * 2**20
+#: Lights, spread over the night, that a fixed pattern is made of.
+PATTERN_FRAMES = 60
 
 
 def _read(record: Record) -> np.ndarray:
     return trim_raw(read_frame(record["path"], record["hdu"])[0], record)[0].astype(np.float32)
+
+
+def _unfit(record: Record, light: Record) -> bool:
+    same = ("width", "height", "trim", "dtype")
+    return bool(record["error"]) or bool(_readable(record)) or any(record[k] != light[k] for k in same)
 
 
 def _readable(record: Record) -> str:
@@ -74,7 +82,31 @@ def _master(
     return mean, variance
 
 
-def build(choice: Choice, light: Record, client: Client | None) -> xr.Dataset:
+def _band_median(band: tuple[int, int], records: Sequence[Record], levels: Sequence[float]) -> np.ndarray:
+    """Median over a band of rows of frames less their levels."""
+    first, last = band
+    return np.median(
+        np.stack([_read(r)[first:last] - np.float32(v) for r, v in zip(records, levels, strict=True)]), axis=0
+    )
+
+
+def _pattern(lights: Sequence[Record], shape: tuple[int, int], client: Client | None) -> np.ndarray:
+    """Fixed pattern of the detector from lights of a drifting field (see `dphot.kernels.pattern`)."""
+    places = np.unique(np.linspace(0, len(lights) - 1, min(PATTERN_FRAMES, len(lights))).round().astype(int))
+    chosen = [lights[i] for i in places]
+    zero = np.float32(0)
+    found = {r["path"]: v for r, v in run(_median, chosen, zero, zero, client=client)}
+    ny, nx = shape
+    height = max(1, min(ny, BAND_BYTES // (4 * nx * len(chosen))))
+    bands = [(i, min(i + height, ny)) for i in range(0, ny, height)]
+    median = np.empty(shape, np.float32)
+    levels = [found[r["path"]] for r in chosen]
+    for (first, last), rows in run(_band_median, bands, chosen, levels, client=client):
+        median[first:last] = rows
+    return fixed_pattern(median)
+
+
+def build(choice: Choice, light: Record, client: Client | None, lights: Sequence[Record] = ()) -> xr.Dataset:
     """See `dphot.calibration.masters`."""
     shape = trimmed_shape(light)
     zero = np.zeros(shape, np.float32)
@@ -108,10 +140,14 @@ def build(choice: Choice, light: Record, client: Client | None) -> xr.Dataset:
         images["flat"], variances["flat"] = _master(flats, levels, images["bias"], images["dark_rate"], client)
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
         images["flat"] /= np.float32(np.median(images["flat"]))
-    bad = bad_pixels(
-        images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None,
-        images["flat"] if flats else None,
-    ) if usable["dark"] or flats else np.zeros(shape, bool)
+    dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None
+    whole = [r for r in lights if not _unfit(r, light)]
+    if whole and not usable["dark"]:
+        dark = _pattern(whole, shape, client)
+        images["bias"] = images["bias"] + dark
+        notes.append(f"the fixed pattern is taken from the lights themselves ({min(len(whole), PATTERN_FRAMES)} frames)")
+    known = dark is not None or bool(flats)
+    bad = bad_pixels(dark, images["flat"] if flats else None) if known else np.zeros(shape, bool)
     # A dead pixel is flagged; dividing by its response would only blow up its noise.
     images["flat"] = np.where(bad & ~(images["flat"] > 0.05), np.float32(1.0), images["flat"])
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..io.site import sky_degrees
 
 #: A named pixel position stands for the star within this many FWHM.
 NEAR_FWHM = 1.5
@@ -36,24 +37,6 @@ def parse_target(text: str) -> int | tuple[float, float] | str:
     except ValueError:
         pass
     raise InputError(f"target: {text!r} is neither an index, nor x,y, nor ra,dec (02:04:10.3,+46:41:16 or 31.0d,46.7d)")
-
-
-def sky_degrees(text: str) -> tuple[float, float]:
-    """Right ascension and declination in degrees of a sky position's text.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    from astropy.coordinates import Angle
-
-    ra, _, dec = text.partition(",")
-    try:
-        unit = "hourangle" if ":" in ra or "h" in ra else "deg"
-        return float(Angle(ra, unit=unit).deg), float(Angle(dec, unit="deg").deg)
-    except ValueError as error:
-        raise InputError(f"{text!r} is no sky position: {error}") from error
 
 
 def sky_to_pixels(wcs: Any, ra: np.ndarray, dec: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

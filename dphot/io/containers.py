@@ -14,7 +14,7 @@ from ..errors import FrameError
 _GZIP, _BZIP2, _COMPRESS = b"\x1f\x8b", b"BZh", b"\x1f\x9d"
 
 
-def decompress(data: bytes, path: str) -> bytes:
+def decompress(data: bytes | bytearray, path: str) -> bytes | bytearray:
     """The bytes of the FITS file inside `data`, or `data` itself where it is not wrapped.
 
     Raises
@@ -84,7 +84,7 @@ class _Gzip(gzip.GzipFile):
         self._beneath.close()
 
 
-def _lzw(data: bytes) -> bytes:
+def _lzw(data: bytes | bytearray) -> bytes:
     """Undo Unix ``compress`` (adaptive Lempel-Ziv-Welch codes of 9 to 16 bits)."""
     max_bits, block_mode = data[2] & 0x1F, bool(data[2] & 0x80)
     table = [bytes([i]) for i in range(256)] + ([b""] if block_mode else [])

@@ -98,7 +98,7 @@ class FrameTable:
             raise InputError(
                 f"no column {', '.join(unknown)} in the frame table; there are {', '.join(COLUMNS)}"
             )
-        keep = (self._frames["error"] == "").to_numpy(dtype=bool)
+        keep = np.array(self._frames["error"] == "", dtype=bool)
         for name, wanted in criteria.items():
             if wanted is not None:
                 keep &= _fits(self._frames[name], name, wanted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,18 +57,36 @@ class FitsReader:
     def frame(self, path: str, hdu: int | None = None) -> tuple[NDArray[Any], str]:
         try:
             with open(path, "rb") as file:
-                data = file.read()
+                # writable, so that the pixels need no copy of their own
+                buffer = bytearray(os.fstat(file.fileno()).st_size)
+                del buffer[file.readinto(buffer) :]
         except FileNotFoundError as error:
             raise FrameError(path, "no such file") from error
         except OSError as error:
             raise FrameError(path, f"cannot be read: {error.strerror or error}") from error
-        digest = hashlib.sha256(data).hexdigest()
-        data = decompress(data, path)
-        header = _guarded(path, lambda: find_image(io.BytesIO(data), path, hdu, len(data)))
+        digest = hashlib.sha256(buffer).hexdigest()
+        data = decompress(buffer, path)
+        header = _guarded(path, lambda: find_image(cast(BinaryIO, _Memory(data)), path, hdu, len(data)))
         if header.compressed:
             return _unpack(data, header, path), digest
         count = int(np.prod(header.shape))
         return _native(np.frombuffer(data, _stored_type(header), count, header.offset), header, path), digest
+
+
+class _Memory:
+    """As much of a binary file over bytes as `find_image` needs, without the copy that BytesIO makes."""
+
+    def __init__(self, data: bytes | bytearray):
+        self._data, self._position = data, 0
+
+    def seek(self, position: int) -> int:
+        self._position = position
+        return position
+
+    def read(self, size: int) -> bytes:
+        start = self._position
+        self._position += size
+        return bytes(self._data[start : self._position])
 
 
 class SimulatedReader:
@@ -226,7 +245,7 @@ def _scaled(stored: NDArray[Any], header: Header) -> NDArray[Any]:
     return values
 
 
-def _unpack(data: bytes, header: Header, path: str) -> NDArray[Any]:
+def _unpack(data: bytes | bytearray, header: Header, path: str) -> NDArray[Any]:
     """A tile-compressed image, decoded by astropy."""
     from astropy.io import fits
 

@@ -10,7 +10,25 @@ from ..errors import InputError
 from ..telescope import get
 
 
-def site_of(record: Mapping[str, Any], telescope: str = "") -> dict[str, float]:
+def sky_degrees(text: str) -> tuple[float, float]:
+    """Right ascension and declination in degrees of a sky position's text, as ``02:04:10.3,+46:41:16``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    from astropy.coordinates import Angle
+
+    ra, _, dec = text.partition(",")
+    try:
+        hours = ":" in ra or "h" in ra
+        return float(Angle(ra, unit="hourangle" if hours else "deg").deg), float(Angle(dec, unit="deg").deg)
+    except ValueError as error:
+        raise InputError(f"{text!r} is no sky position: {error}") from error
+
+
+def site_of(record: Mapping[str, Any], telescope: str = "", coordinates: str = "") -> dict[str, float]:
     """Site and pointing of a frame; NaN where unknown.
 
     Parameters
@@ -19,6 +37,8 @@ def site_of(record: Mapping[str, Any], telescope: str = "") -> dict[str, float]:
         Row of the frame table.
     telescope : str
         Name or file of the telescope, where one is set; otherwise the record's own.
+    coordinates : str
+        Sky position that stands instead of the record's.
 
     Returns
     -------
@@ -26,6 +46,8 @@ def site_of(record: Mapping[str, Any], telescope: str = "") -> dict[str, float]:
         `latitude`, `longitude` (deg, east positive), `altitude`, `diameter` (m), `ra`, `dec` (deg).
     """
     out = {k: float(record[k]) for k in ("latitude", "longitude", "altitude", "ra", "dec")}
+    if coordinates:
+        out["ra"], out["dec"] = sky_degrees(coordinates)
     try:
         known = get(telescope or record["telescope"]) if telescope or record["telescope"] else None
     except InputError:

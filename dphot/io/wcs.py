@@ -17,7 +17,7 @@ def wcs_of(header: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     header : mapping
-        Keywords and values. Numbers written as text count (astropy alone ignores them silently); a TAN with PV
+        Keywords and values. Numbers written as text count (astropy alone ignores them); a TAN with PV
         terms is the TPV that SCAMP meant.
 
     Returns

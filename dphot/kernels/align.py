@@ -30,8 +30,9 @@ TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 800
 BRIGHT = 600
 #: Stars of both lists this close in pixels of the detector may be its own (hot pixels).
 REST_RADIUS = 0.5
-#: Least share of both lists that must agree before a field is believed to lie exactly where the reference's does.
-REST_SHARE = 0.35
+#: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this share of
+#: both lists agrees.
+REST_SHIFT, REST_SHARE = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Match:
     n: int
     """Number of matched stars."""
     log_chance: float
-    """log10 of the number of such transforms expected by chance among all that were tried."""
+    """log10 of the number of transforms as good as the proposed one expected by chance among all that were tried."""
     at_rest: bool
-    """The transform is the identity to a quarter of a pixel: it cannot be told from the detector's own pattern."""
+    """The transform is the identity to a tenth of a pixel: it cannot be told from the detector's own pattern."""
 
 
 def _refine(matrix: Floats, ref: StarList, frame: StarList, tolerance: float) -> tuple[Floats, Indices, Floats]:
@@ -119,7 +120,9 @@ def _triangle_search(ref: StarList, frame: StarList, tolerance: float, limits) -
         (rx, ry), (x, y) = stars
         vertex_r, side_r = asterism.triangles(rx, ry, graphs[0], TRIANGLES)
         vertex_f, side_f = asterism.triangles(x, y, graphs[1], TRIANGLES)
-        pairs = asterism.shape_pairs(side_r, side_f, 1.2 * tolerance, limits[0], CANDIDATES)
+        by_size = np.argsort(side_f[:, 0], kind="stable")
+        vertex_f, side_f = vertex_f[by_size], side_f[by_size]
+        pairs = asterism.shape_pairs(side_r, side_f, 0.8 * tolerance, limits[0], CANDIDATES)
         votes = asterism.least_votes(pairs, vertex_r, vertex_f, len(rx), len(x))
         rank = np.argsort(-votes, kind="stable")
         rate = len(rx) * len(x) * math.pi * tolerance**2 / max(ref.area, frame.area)
@@ -195,7 +198,7 @@ def _at_rest(ref: StarList, frame: StarList, tolerance: float, limits) -> _Found
     return _Found(log, best.matrix, best.count) if best is not _NOTHING else _NOTHING
 
 
-def _clean(x: ArrayLike, y: ArrayLike, exclude: tuple[ArrayLike, ArrayLike] | None, name: str) -> tuple[Floats, ...]:
+def _clean(x: ArrayLike, y: ArrayLike, exclude: tuple[ArrayLike, ArrayLike] | None, name: str) -> tuple[Floats, Floats, Indices]:
     """Positions and list indices of the stars that can be used."""
     x, y = np.array(x, np.float64), np.array(y, np.float64)
     if x.ndim != 1 or x.shape != y.shape:
@@ -282,45 +285,71 @@ def match(
         if best.log_chance >= LOG_CHANCE:
             other = _triangle_search(moved_ref, moved_frame, tolerance, limits)
             best = other if other.log_chance < best.log_chance else best
-    if best.log_chance >= LOG_CHANCE and rest_is_likely:
+    from_rest = best.log_chance >= LOG_CHANCE and rest_is_likely
+    if from_rest:
         best = _at_rest(ref, frame, tolerance, limits)
-        share = len(resting) / max(len(rx), len(fx))
-        if share < REST_SHARE and exclude is None:
-            raise AlignmentError(
-                f"only {len(resting)} stars at the same detector positions agree, of {len(rx)} reference and {len(fx)} "
-                f"frame stars: hot pixels would do the same (give their positions as exclude=)"
-            )
-        if seed is not None and np.abs(np.subtract(apply(seed, rx, ry), (rx, ry))).max() > 5 * tolerance and exclude is None:
-            raise AlignmentError(
-                f"{len(resting)} of {len(rx)} stars lie exactly where the reference's do, but the prior is not at rest: "
-                "hot pixels would do the same (give their positions as exclude=)"
-            )
     if not best.log_chance < LOG_CHANCE:
         raise AlignmentError(
             f"no trustworthy transform between {len(rx)} reference and {len(fx)} frame stars: the best matches {best.count} "
             f"stars within {tolerance:g} px, and 10^{best.log_chance:.1f} as good are expected by chance "
             f"(10^{LOG_CHANCE:.0f} allowed)"
         )
-    return _finish(best, ref, frame, r_index, f_index, rest, tolerance, kind)
+    barred = None
+    if rest_is_likely and not from_rest:
+        if _is_pattern(best.matrix, ref, frame, rest, tolerance):
+            barred = rest
+        else:
+            # The field hardly moved: what was left out are its stars, what was matched may be their outliers.
+            whole = _at_rest(ref, frame, tolerance, limits)
+            best = whole if whole.log_chance < LOG_CHANCE and whole.count > best.count else best
+    result = _finish(best, ref, frame, (r_index, f_index), barred, tolerance, kind)
+    if from_rest and result.at_rest and exclude is None:
+        away = seed is not None and np.hypot(*np.subtract(apply(seed, rx, ry), (rx, ry))).max() > 5 * tolerance
+        if away or result.n < REST_SHARE * max(len(rx), len(fx)):
+            raise AlignmentError(
+                f"the only agreement is of {result.n} among {len(rx)} reference and {len(fx)} frame stars that lie exactly "
+                f"where the reference's do{', while the prior has moved' if away else ''}: hot pixels would do the same "
+                "(give their positions as exclude=)"
+            )
+    return result
+
+
+def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolerance: float) -> bool:
+    """Whether the pairs at rest are the detector's own, where the field moves by `m`.
+
+    They are if it moves by far more, or if they themselves do not move at all: stars follow even a small drift.
+    """
+    pairs = np.flatnonzero(rest >= 0)
+    x, y, u, v = ref.x[pairs], ref.y[pairs], frame.x[rest[pairs]], frame.y[rest[pairs]]
+    if np.hypot(*np.subtract(apply(m, x, y), (x, y))).max() > 2 * tolerance:
+        return True
+    if len(pairs) < 20:
+        return math.hypot(float(np.mean(u - x)), float(np.mean(v - y))) < REST_SHIFT
+    own, _, _ = fit_transform(x, y, u, v)
+    return bool(np.hypot(*np.subtract(apply(own, x, y), (x, y))).max() < REST_SHIFT)
 
 
 def _finish(
-    best: _Found, ref: StarList, frame: StarList, r_index: Indices, f_index: Indices, rest: Indices, tolerance: float, kind: str
+    best: _Found,
+    ref: StarList,
+    frame: StarList,
+    indices: tuple[Indices, Indices],
+    barred: Indices | None,
+    tolerance: float,
+    kind: str,
 ) -> Match:
-    """The last fit, on all stars of both lists."""
-    m = best.matrix
-    rms, radius = math.inf, tolerance
-    pairs = at = np.empty(0, np.int64)
-    for _ in range(2):
-        px, py = apply(m, ref.x, ref.y)
+    """The last fit, on all stars of both lists but the `barred` pairs (frame index or -1 for each reference star)."""
+    m, radius = best.matrix, tolerance
+    for most in (BRIGHT, len(ref.x)):
+        px, py = apply(m, ref.x[:most], ref.y[:most])
         found = asterism.pair_up(px, py, radius, frame.x, frame.y, *frame.grid)
-        # A hot pixel would pull the fit where the field moved by little.
-        moved = np.hypot(px - ref.x, py - ref.y) > REST_RADIUS + 3 * min(rms, tolerance / 3)
-        found[(found == rest) & moved] = -1
+        if barred is not None:
+            found[found == barred[:most]] = -1
         pairs = np.flatnonzero(found >= 0)
         at = found[pairs]
         m, used, rms = fit_transform(ref.x[pairs], ref.y[pairs], frame.x[at], frame.y[at], kind)
         radius = min(tolerance, max(5 * rms, tolerance / 16))
     pairs, at = pairs[used], at[used]
     shift = np.hypot(*np.subtract(apply(m, ref.x, ref.y), (ref.x, ref.y)))
-    return Match(m, r_index[pairs], f_index[at], rms, len(pairs), best.log_chance, bool(shift.max() < 0.25))
+    at_rest = bool(shift.max() < REST_SHIFT)
+    return Match(m, indices[0][pairs], indices[1][at], rms, len(pairs), best.log_chance, at_rest)

@@ -113,7 +113,8 @@ def triangles(x, y, graph, most):  # pragma: no cover - compiled
 def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover - compiled
     """Index pairs (k, 2) of triangles equal in shape within `tolerance` px a side and in size within `max_scale`.
 
-    Triangles are binned by two ratios of their sides; at most `most` pairs are given.
+    Triangles are binned by two ratios of their sides; `side_f` comes sorted by the longest side, and so do the bins.
+    At most `most` pairs are given.
     """
     nb, nc = 32, 64  # bins of b/a over [0.5, 1] and of c/a over [0, 1]
     start = np.zeros(nb * nc + 1, np.int64)
@@ -144,18 +145,27 @@ def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover
         low = a * (1 - max_scale) - tolerance
         high = a * (1 + max_scale) + tolerance
         for q in range(b0, b1 + 1):
-            for p in range(start[q * nc + c0], start[q * nc + c1 + 1]):
-                f = order[p]
-                g = side_f[f, 0]
-                if g < low or g > high:
-                    continue
-                if abs(side_f[f, 1] - b * g) > tolerance or abs(side_f[f, 2] - c * g) > tolerance:
-                    continue
-                if k == most:
-                    return out
-                out[k, 0] = t
-                out[k, 1] = f
-                k += 1
+            for cell in range(q * nc + c0, q * nc + c1 + 1):
+                p, end = start[cell], start[cell + 1]
+                while p < end:
+                    middle = (p + end) // 2
+                    if side_f[order[middle], 0] < low:
+                        p = middle + 1
+                    else:
+                        end = middle
+                while p < start[cell + 1]:
+                    f = order[p]
+                    p += 1
+                    g = side_f[f, 0]
+                    if g > high:
+                        break
+                    if abs(side_f[f, 1] - b * g) > tolerance or abs(side_f[f, 2] - c * g) > tolerance:
+                        continue
+                    if k == most:
+                        return out
+                    out[k, 0] = t
+                    out[k, 1] = f
+                    k += 1
     return out[:k]
 
 

@@ -137,10 +137,10 @@ def pixel_mask(
 def estimate_saturation(raw: ArrayLike) -> float:
     """The level at which a raw frame is cut off, from the frame itself.
 
-    ceiling of a 12, 14, 15 or 16 bit converter, or if at least `MIN_PILED` pixels share it and outnumber, three
-    to one, the pixels in the next 2 % (at least 8 counts) below it: where nothing is cut off the numbers of
-    to one, the pixels in the next 2 % (at least 8 counts) below it: where nothing is cut off the numbers of
-    pixels fall towards the maximum, in noise as in stars.
+    Saturated pixels pile up at the maximum. The maximum is taken for the saturation level if it is the
+    ceiling of a 12, 14, 15 or 16 bit converter, or if at least `MIN_PILED` pixels share it and outnumber,
+    three to one, the pixels in the next 2 % (at least 8 counts) below it: where nothing is cut off the
+    numbers of pixels fall towards the maximum, in noise as in stars.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from ..errors import InputError
 GAUSSIAN_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 #: A narrower window would see the pixel grid: at FWHM 2 px the position would depend on the pixel phase.
-MIN_WINDOW = 1.0
+MIN_WINDOW = 1.15
 
 # The window ends at four sigma, where its weight is 3e-4; steps below the tolerance (px) have converged.
 _REACH, _TOLERANCE, _LIMIT_CYCLE = 4.0, 1e-5, 1e-3

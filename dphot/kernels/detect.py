@@ -52,8 +52,15 @@ def background(
     Bertin & Arnouts 1996, A&AS 117, 393; Barbary 2016, JOSS 1, 58.
     """
     pixels, bad = _for_sep(image, mask)
-    mesh = sep.Background(pixels, mask=bad, bw=box, bh=box)
-    return mesh.back(), mesh.rms()
+    return _mesh(pixels, bad, box)
+
+
+def _mesh(
+    pixels: NDArray[np.float32], bad: NDArray[np.bool_], box: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Level, and the noise of what remains: in the image itself a gradient within a cell counts as noise."""
+    level = sep.Background(pixels, mask=bad, bw=box, bh=box).back()
+    return level, sep.Background(pixels - level, mask=bad, bw=box, bh=box).rms()
 
 
 def _for_sep(image: NDArray, mask: NDArray[np.uint8] | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -118,7 +125,7 @@ def detect(
     -------
     structured array (nsource,)
         `SOURCE_DTYPE`, the brightest first: x, y centroids [px]; flux, isophotal, and peak above the sky
-        [unit of the image]; snr of the flux in the sky's noise; fwhm of a Gaussian [px] (NaN where none fits);
+        [unit of the image]; snr of the flux in the sky's noise; fwhm of a Gaussian [px] (NaN if none fits);
         a, b [px] and theta [rad, counter-clockwise from x] of the second moments; npix above the threshold;
         and the marks saturated (a saturated pixel within one FWHM), edge, extended (wider than the stars) and
         sharp (narrower than the stars: a hot pixel or a cosmic ray). Marked sources are not dropped.
@@ -129,8 +136,8 @@ def detect(
         If the shapes do not fit, or sep gives up.
     """
     pixels, bad = _for_sep(image, mask)
-    mesh = sep.Background(pixels, mask=bad, bw=box, bh=box)
-    data, rms = pixels - mesh.back(), mesh.rms()
+    level, rms = _mesh(pixels, bad, box)
+    data = pixels - level
     rms = np.maximum(rms, np.float32(max(1e-6 * float(abs(pixels[~bad]).max(initial=0.0)), 1e-30)))
     if fwhm is None:
         x, y, _, _ = find_stars(pixels, mask, n_max=200)

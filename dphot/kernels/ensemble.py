@@ -49,6 +49,7 @@ def broeg(
 
     * s_j^2 is the variance of f_j / A_j LESS the part that comes from A_j, which otherwise robs the brightest
       stars of weight; and not less than the noise model's, so that two stars cannot lock on to each other.
+    * An excess over the noise model counts by its significance: with few frames the scatter is known badly.
     * The variance is the whole one (slow variables lose their weight, which point-to-point differences would
       leave them), with deviations cut at `WINSOR` robust standard deviations: one bad frame costs little.
     * c_j is the median of F_j / A_j, not of F_j: a star that is missing in part of the frames then leaves and
@@ -163,7 +164,8 @@ def point_scatter(diff: ArrayLike) -> Array:
     -------
     ndarray of float64, shape (na,)
         Robust standard deviation of the differences between consecutive measured points over the root of 2,
-        relative to the median flux: the noise of one point where it is white. NaN with fewer than three points.
+        relative to the median flux: the noise of one point where it is white. NaN with fewer than three
+        points.
     """
     curves = np.atleast_2d(np.asarray(diff, dtype=np.float64).T)
     scatter = np.full(len(curves), np.nan)
@@ -180,7 +182,8 @@ def _check(
     """Flux, error and presence as (na, ns, nt), and which stars may be comparisons."""
     f, e = np.asarray(flux, dtype=np.float64), np.asarray(flux_err, dtype=np.float64)
     if f.ndim != 3 or f.shape != e.shape:
-        raise InputError(f"`flux` and `flux_err` have shapes {f.shape} and {e.shape}, expected (nt, na, ns)")
+        found = f"`flux` and `flux_err` have shapes {f.shape} and {e.shape}"
+        raise InputError(f"{found}, expected (nt, na, ns) of both")
     nt, _, ns = f.shape
     may = np.ones(ns, np.bool_) if use is None else np.array(use, dtype=np.bool_)
     weigh = np.ones((nt, ns), np.bool_) if good is None else np.asarray(good, dtype=np.bool_)
@@ -215,8 +218,9 @@ def _settle(
         ratio = np.where(there, scaled / artificial, np.nan)
         middle = _median(ratio)
         level = np.where(np.isfinite(middle), level * middle, level)
-        measured = _variance(ratio) - _typical(np.where(there, own / np.square(artificial), np.nan))
-        measured = np.where(np.isfinite(measured), np.maximum(measured, model), model)
+        total = _variance(ratio)
+        excess = total - _typical(np.where(there, own / np.square(artificial), np.nan)) - model
+        measured = model + _significant(excess, total * np.sqrt(2.0 / np.maximum(np.sum(there, axis=1), 1)))
         # the geometric mean with the last: two stars that can only blame each other would swing for ever
         variance = np.where(usable, np.sqrt(np.where(usable, variance, 1.0) * measured), np.inf)
         if np.max(np.abs(_normalise(1.0 / variance) - weights)) <= tol * np.max(weights):
@@ -289,6 +293,15 @@ def _mean(values: Array) -> Array:
     finite = np.isfinite(values)
     n = np.sum(finite, axis=-1)
     return np.where(n > 0, np.sum(np.where(finite, values, 0.0), axis=-1) / np.maximum(n, 1), np.nan)
+
+
+def _significant(excess: Array, sigma: Array) -> Array:
+    """What an excess of variance is worth: little within its own error (sigma), nearly all far outside it.
+
+    A sharper cut than this was measured to hide a variable among few stars behind the others.
+    """
+    cube = np.where(excess > 0, excess, 0.0) ** 3
+    return np.where(cube > 0, cube / (np.square(excess) + 4.0 * np.square(sigma)), 0.0)
 
 
 def _typical(squares: Array) -> Array:

@@ -96,8 +96,9 @@ def chance_rate(px: Floats, py: Floats, frame: StarList, tolerance: float) -> Fl
     inside = (column >= 0) & (row >= 0) & (column < nx) & (row < ny)
     rate = math.pi * frame.density[row[inside].astype(np.int64), column[inside].astype(np.int64)]
     inner, outer = NEAR_MISS[0] * tolerance, NEAR_MISS[1] * tolerance
-    missed = asterism.pairs_between(px, py, inner, outer, frame.x, frame.y, *frame.grid) / (outer**2 - inner**2)
-    return rate * max(1.0, missed / max(float(rate.sum()), 1e-300))
+    missed = asterism.pairs_between(px, py, inner, outer, frame.x, frame.y, *frame.grid)
+    certain = (missed - math.sqrt(missed)) / (outer**2 - inner**2)  # one miss in a sparse field tells nothing
+    return rate * max(1.0, certain / max(float(rate.sum()), 1e-300))
 
 
 def line_share(x: Floats, y: Floats, width: float) -> float:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from .centroid import GAUSSIAN_FWHM
 
 _LN2 = math.log(2.0)
-_T_MIN, _T_MAX = 1.0 / 15.0, 1.0 / 1.1  # bounds of 1 / beta
+_T_MIN, _T_MAX = 1.0 / 50.0, 1.0 / 1.1  # bounds of 1 / beta
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PsfModel:
     theta: float
     """Angle from x to the major axis, counter-clockwise, in (-pi/2, pi/2] [rad]; 0 for a round one."""
     beta: float
-    """Moffat exponent within 1.1 to 15; infinite for a Gaussian."""
+    """Moffat exponent within 1.1 to 50; infinite for a Gaussian."""
     background: float
     """Level far from the centre, in the unit of the stamp."""
     rms: float = math.nan
@@ -215,7 +215,7 @@ def fit(
     used = int(np.count_nonzero(weight > 0.0))
     if used <= n:
         return None
-    first = _start(pixels, gaussian) if start is None else start
+    first = _start(np.where(weight > 0.0, pixels, np.nan), gaussian) if start is None else start
     if not (np.isfinite(first).all() and first[0] > 0.0):
         return None
     p, chi2, converged = _levenberg(pixels, weight, first, n, 100)
@@ -262,7 +262,7 @@ def fit_moffat(stamp: NDArray, weights: NDArray | None = None) -> PsfModel | Non
     Notes
     -----
     Levenberg-Marquardt with analytic derivatives, always from the same start: same stamp, same bits.
-    beta stays within 1.1 to 15.
+    beta stays within 1.1 to 50.
 
     References
     ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,12 +12,35 @@ from numpy.typing import ArrayLike, NDArray
 SKY_VARIANCE = 1.0
 
 
+def noise_area(radius: ArrayLike) -> NDArray[np.float64]:
+    """Pixels whose noise an exact circular aperture adds up: the sum of the squared overlaps.
+
+    A pixel that the circle cuts contributes the square of its share to the variance. On average over
+    positions within a pixel this gives pi r^2 - 1.04 r (simulated; good to 0.2 % for r >= 1 px, 6 % below),
+    11 % less than the area at r = 3 px.
+
+    Parameters
+    ----------
+    radius : array_like
+        Radii in px.
+
+    Returns
+    -------
+    ndarray of float64
+        Area in px^2 to give to `flux_variance`, same shape.
+    """
+    r = np.asarray(radius, dtype=np.float64)
+    area = math.pi * np.square(r)
+    return np.maximum(area - 1.04 * r, np.square(area) * np.maximum(1.0 - 1.05 * r, 0.0))
+
+
 def flux_variance(
     flux: ArrayLike,
     area: ArrayLike,
     sky_rms: ArrayLike,
     n_sky: ArrayLike,
     *,
+    noise_area: ArrayLike | None = None,
     masters: ArrayLike = 0.0,
     gain: ArrayLike = 0.0,
     sky_variance: float = SKY_VARIANCE,
@@ -37,6 +62,9 @@ def flux_variance(
         Standard deviation s of one sky pixel in e-.
     n_sky : array_like
         Number n of annulus pixels used.
+    noise_area : array_like, optional
+        Replaces A in the terms A s^2 and A gain^2 / 12; by default `area`, which is too much for small
+        apertures: see the function `noise_area`.
     masters : array_like, optional
         Variance in e-^2 that the masters put into this flux and that is the same in all frames.
     gain : array_like, optional
@@ -54,9 +82,10 @@ def flux_variance(
     per_pixel = np.square(sky_rms)
     pixels = np.where(n_sky > 0, n_sky, np.nan)
     digitisation = np.square(np.asarray(gain, dtype=np.float64)) / 12.0
+    noisy = area if noise_area is None else np.asarray(noise_area, dtype=np.float64)
     return (
         np.maximum(flux, 0.0)
-        + area * (per_pixel + digitisation)
+        + noisy * (per_pixel + digitisation)
         + sky_variance * np.square(area) * per_pixel / pixels
         + np.asarray(masters, dtype=np.float64)
     )

@@ -150,7 +150,7 @@ def median_psf(
 
 def _isolated(x: NDArray, y: NDArray, flux: NDArray | None, radius: float) -> NDArray[np.bool_]:
     """Stars without another one within the radius, unless that is 50 times fainter."""
-    near = np.hypot(x[:, None] - x, y[:, None] - y) < radius
+    near = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < radius**2
     np.fill_diagonal(near, False)
     if flux is not None:
         near &= flux > 0.02 * flux[:, None]
@@ -158,9 +158,9 @@ def _isolated(x: NDArray, y: NDArray, flux: NDArray | None, radius: float) -> ND
 
 
 def _clean(mask: NDArray[np.uint8], x: NDArray, y: NDArray, half: int) -> NDArray[np.bool_]:
-    ix, iy = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
-    boxes = (mask[i - half : i + half + 1, j - half : j + half + 1] for i, j in zip(iy, ix, strict=True))
-    return np.array([not (box & _UNFIT).any() for box in boxes], dtype=bool)
+    dy, dx = (offset.ravel() for offset in np.mgrid[-half : half + 1, -half : half + 1])
+    rows, columns = np.floor(y + 0.5).astype(int)[:, None] + dy, np.floor(x + 0.5).astype(int)[:, None] + dx
+    return ~(mask[rows, columns] & _UNFIT).any(axis=1)
 
 
 def frame_psf(
@@ -228,8 +228,9 @@ def frame_psf(
     alone = index[isolated[index]]
     chosen = (alone if len(alone) >= max(3, n_min) else index)[: 2 * n_max]
     if mask is not None:
-        chosen = chosen[_clean(mask, x64[chosen], y64[chosen], math.ceil(1.5 * fwhm))]
-    chosen = chosen[:n_max]
+        chosen = chosen[_clean(mask, x64[chosen], y64[chosen], min(math.ceil(1.5 * fwhm), half))]
+    # wide stars have pixels enough: fewer of them keep the time of a frame small
+    chosen = chosen[: min(n_max, max(10, 12000 // (2 * half + 1) ** 2))]
     if len(chosen) == 0:
         return None
     sky = _border_sky(pixels, x64[chosen], y64[chosen], half)

@@ -156,8 +156,8 @@ def dimensions(array: zarr.Array) -> tuple[str, ...]:
 def write_dataset(root: zarr.Group, path: str, ds: xr.Dataset) -> None:
     """Write a whole dataset as a group; what the group held before is replaced.
 
-    Arrays of the same kind are kept and rewritten: Icechunk 2 cannot merge the work of others into a session
-    in which a node was deleted and made anew.
+    Arrays of the same type and dimensions are kept, with their chunks, and rewritten: Icechunk 2 cannot merge
+    the work of others into a session in which an array was deleted and made anew.
 
     Parameters
     ----------
@@ -179,17 +179,16 @@ def write_dataset(root: zarr.Group, path: str, ds: xr.Dataset) -> None:
         del group[name]
     for name, (values, attrs) in encoded.items():
         dims = tuple(str(d) for d in ds.variables[name].dims)
-        chunks = image_chunks(values.shape)
         old = group[name] if name in group else None
         if isinstance(old, zarr.Array):
-            if old.dtype == values.dtype and dimensions(old) == dims and old.chunks == chunks:
+            if old.dtype == values.dtype and dimensions(old) == dims:
                 old.resize(values.shape)
                 old.attrs.put(attrs)
                 if values.size:
                     old[...] = values
                 continue
             del group[name]
-        create(group, name, dims, values, attrs, chunks)
+        create(group, name, dims, values, attrs, image_chunks(values.shape))
     group.attrs.put(dataset_attrs(ds))
 
 

@@ -105,7 +105,7 @@ def _connect(session: Any, group: str) -> xr.Dataset:
 def _tidy(ds: xr.Dataset) -> xr.Dataset:
     """Attributes as they were given; text as Python strings, which pandas and NetCDF understand.
 
-    Of the encodings only that of time stays: the others would bind an export to this store's chunks and codecs.
+    Of the encodings only that of time stays: the others would bind an export to this store's chunks.
     """
     text = [name for name, variable in ds.variables.items() if variable.dtype.kind == "T"]
     ds = ds.assign({name: ds[name].astype(object) for name in text})

@@ -20,7 +20,7 @@ import zarr
 
 from ..errors import StoreError
 from ..schema import FORMAT_VERSION
-from . import encodings, layout, reading, repository
+from . import encodings, layout, lock, reading, repository
 from .reading import Lazy
 from .transactions import Transaction
 
@@ -98,7 +98,8 @@ class Store:
             try:
                 _initialise(str(aside), attributes)
                 if overwrite and folder.exists():
-                    _delete(folder)
+                    with lock.exclusive(folder, wait=0):
+                        _delete(folder)
                 aside.rename(folder)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -106,7 +107,10 @@ class Store:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], tag: str | None = None, snapshot: str | None = None,
+        cls,
+        path: str | os.PathLike[str],
+        tag: str | None = None,
+        snapshot: str | None = None,
         as_of: datetime | str | None = None,
     ) -> Store:
         """Open a store for reading.
@@ -142,6 +146,8 @@ class Store:
                 session = repo.readonly_session(repository.BRANCH, as_of=_instant(as_of))
             else:
                 session = repo.readonly_session(repository.BRANCH)
+            # read here, because Zarr takes a snapshot that is damaged or missing for an empty one
+            next(iter(repo.ancestry(snapshot_id=session.snapshot_id)))
         store = cls(name, repo, session, pinned=bool(version))
         store._check_format()
         return store

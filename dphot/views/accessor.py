@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class DphotAccessor:
         return psf.psf(self._ds if reference is None else reference)
 
     def precision(self, aperture: int | None = None) -> Any:
-        """Scatter of every star against its flux, with the noise model (`dphot.views.precision.precision`)."""
+        """Scatter of every star against flux, with the noise model (`dphot.views.precision.precision`)."""
         from . import precision
 
         return precision.precision(self._ds, aperture)
@@ -95,7 +96,7 @@ class DphotAccessor:
 
     def save_pngs(
         self,
-        folder: str | Path,
+        folder: str | os.PathLike[str],
         stack: xr.DataArray | None = None,
         reference: xr.Dataset | None = None,
         *,

@@ -115,7 +115,7 @@ def disturbances(
 def raw_rows(
     lc: xr.Dataset, aperture: int | None, night: str | None
 ) -> tuple[select.Curve, np.ndarray, np.ndarray, float]:
-    """The curve, the target's raw flux and the artificial star, each over its median, and the flux's median."""
+    """The curve, the target's raw flux and the artificial star, each over its median; the flux's median."""
     select.require(lc, "flux", "artificial")
     c = select.curve(lc, None, aperture, night)
     flux = lc["flux"].isel(star=c.star, aperture=c.aperture).values[c.rows].astype(float)
@@ -131,7 +131,8 @@ def star_marks(lc: xr.Dataset, aperture: int | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``x, y, weight, opacity`` of shape (star,); ``target``; indices of ``comparisons`` (heaviest first), ``others``.
+        ``x, y, weight, opacity``, shape (star,); ``target``; indices ``comparisons`` (heaviest first) and
+        ``others``.
         Opacity grows with the weight from 0.35 to 1, so that a comparison of no weight is still seen.
     """
     target, ap = select.resolve(lc, None, aperture)
@@ -166,8 +167,8 @@ def precision_table(lc: xr.Dataset, aperture: int | None = None) -> dict[str, An
     Returns
     -------
     dict
-        ``flux, scatter, weight`` (star,), ``target``, ``comparisons``, ``grid`` and ``terms`` (relative; empty where
-        the flux is not in electrons).
+        ``flux, scatter, weight`` (star,), ``target``, ``comparisons``, ``grid`` and ``terms`` (relative;
+        empty where the flux is not in electrons).
     """
     target, ap = select.resolve(lc, None, aperture)
     flux, scatter = select.star_scatter(lc, ap)

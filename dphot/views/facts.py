@@ -77,16 +77,16 @@ def facts(
     return out
 
 
-def flag_counts(lc: xr.Dataset, target: int) -> list[tuple[str, int, int]]:
+def flag_counts(lc: xr.Dataset, target: int) -> list[tuple[str, int, int | None]]:
     """How often each flag is set.
 
     Returns
     -------
-    list of (name, int, int)
-        For a star flag: frames of the target, and measurements of all stars; for a frame flag: frames, and 0.
+    list of (name, int, int or None)
+        Of a star flag: frames of the target, and measurements of all stars; of a frame flag: frames, None.
         Flags that never occur are left out.
     """
-    out: list[tuple[str, int, int]] = []
+    out: list[tuple[str, int, int | None]] = []
     if "flags" in lc.variables:
         flags = lc["flags"].transpose("time", "star").values
         for bit in StarFlag:
@@ -98,7 +98,7 @@ def flag_counts(lc: xr.Dataset, target: int) -> list[tuple[str, int, int]]:
         for frame_bit in FrameFlag:
             count = int(((flags & int(frame_bit)) != 0).sum())
             if count:
-                out.append((str(frame_bit.name), count, 0))
+                out.append((str(frame_bit.name), count, None))
     return out
 
 
@@ -121,7 +121,7 @@ def weight_rows(lc: xr.Dataset, aperture: int | None = None) -> list[dict[str, A
 
 
 def aperture_rows(lc: xr.Dataset) -> list[dict[str, float]]:
-    """Every aperture: index, median radius (px), and the target's scatter by which the best one was chosen."""
+    """Every aperture: index, median radius (px), and the target's scatter, by which the best is chosen."""
     select.require(lc, "scatter")
     with_radius = np.isfinite(lc["aperture_radius"].values).any(
         axis=lc["aperture_radius"].get_axis_num("time")

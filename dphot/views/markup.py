@@ -20,17 +20,19 @@ main, header > div, nav > div, footer {{ max-width: 1080px; margin: 0 auto; padd
 header {{ background: #fff; padding: 36px 0 20px; }}
 h1 {{ font-size: 30px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }}
 header p {{ margin: 0; color: {MUTED}; }}
-nav {{ background: #fff; border-bottom: 1px solid #dde3e8; position: sticky; top: 0; z-index: 20; overflow-x: auto; }}
+nav {{ background: #fff; border-bottom: 1px solid #dde3e8; position: sticky; top: 0; z-index: 20;
+  overflow-x: auto; }}
 nav > div {{ display: flex; gap: 22px; }}
 nav a {{ color: {MUTED}; text-decoration: none; padding: 10px 0; white-space: nowrap; font-size: 15px; }}
 nav a:hover {{ color: {BLUE}; }}
-section {{ background: #fff; border: 1px solid #dde3e8; border-radius: 10px; padding: 22px 26px 26px; margin: 22px 0;
-  scroll-margin-top: 54px; }}
+section {{ background: #fff; border: 1px solid #dde3e8; border-radius: 10px; padding: 22px 26px 26px;
+  margin: 22px 0; scroll-margin-top: 54px; }}
 h2 {{ font-size: 21px; margin: 0 0 4px; }}
 h3 {{ font-size: 16px; margin: 26px 0 6px; }}
 section > p {{ margin: 4px 0 14px; max-width: 74ch; color: {MUTED}; }}
 h2.part {{ font-size: 25px; margin: 40px 0 -8px; }}
-.cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px; margin: 22px 0; }}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px;
+  margin: 22px 0; }}
 .card {{ background: #fff; border: 1px solid #dde3e8; border-radius: 10px; padding: 14px 16px; }}
 .card b {{ display: block; font-size: 23px; line-height: 1.25; font-weight: 650; }}
 .card span {{ color: {MUTED}; font-size: 13.5px; }}
@@ -40,7 +42,8 @@ h2.part {{ font-size: 25px; margin: 40px 0 -8px; }}
 .scroll {{ overflow: auto; max-height: 430px; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14.5px; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 6px 14px 6px 0; border-bottom: 1px solid #e6eaee; vertical-align: top; }}
-thead th {{ position: sticky; top: 0; background: #fff; color: {MUTED}; font-weight: 600; white-space: nowrap; }}
+thead th {{ position: sticky; top: 0; background: #fff; color: {MUTED}; font-weight: 600;
+  white-space: nowrap; }}
 tbody th {{ font-weight: 500; color: {MUTED}; white-space: nowrap; width: 1%; padding-right: 26px; }}
 td.n, th.n {{ text-align: right; }}
 td.path {{ overflow-wrap: anywhere; }}
@@ -48,7 +51,8 @@ tr.chosen td {{ background: #eaf3fa; }}
 code {{ font: 13.5px/1.5 ui-monospace, 'SF Mono', Menlo, Consolas, monospace; overflow-wrap: anywhere; }}
 .bar {{ display: inline-block; height: 9px; background: {BLUE}; border-radius: 2px; opacity: .75; }}
 .none {{ color: {MUTED}; }}
-.warn {{ border-left: 4px solid {VERMILLION}; background: #fdf4ee; padding: 9px 14px; margin: 8px 0; border-radius: 4px; }}
+.warn {{ border-left: 4px solid {VERMILLION}; background: #fdf4ee; padding: 9px 14px; margin: 8px 0;
+  border-radius: 4px; }}
 details {{ margin: 10px 0; }}
 summary {{ cursor: pointer; color: {BLUE}; }}
 footer {{ color: {MUTED}; font-size: 14px; padding-top: 6px; padding-bottom: 40px; }}
@@ -68,7 +72,8 @@ def document(
     loaded = "\n".join(scripts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
         f"<header><div><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></div></header>\n"
         f"<nav><div>{links}</div></nav>\n<main>\n"
@@ -132,7 +137,8 @@ def table(
             for cell, a in zip(row, align, strict=True)
         )
         lines.append(f'<tr class="chosen">{cells}</tr>' if i == chosen else f"<tr>{cells}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    inner = "".join(lines)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{inner}</tbody></table></div>'
 
 
 class Raw(str):

@@ -87,7 +87,7 @@ def point_to_point(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) 
     Returns
     -------
     float
-        sqrt(mean(difference**2) / 2): the standard deviation of one point for white noise. NaN below 3 points.
+        sqrt(mean(difference**2) / 2): the standard deviation of white noise. NaN below 3 points.
     """
     use = np.isfinite(time) & np.isfinite(value)
     time, value = np.asarray(time, float)[use], np.asarray(value, float)[use]
@@ -283,7 +283,7 @@ def noise_terms(
     Returns
     -------
     dict
-        ``photons``, ``sky``, ``scintillation`` (where known), ``total``: relative standard deviations, shape (n,).
+        ``photons``, ``sky``, ``scintillation`` (where known), ``total``: relative deviations, shape (n,).
 
     Notes
     -----

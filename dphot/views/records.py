@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -11,34 +11,35 @@ from . import markup
 Record = Mapping[str, Any]
 
 
+def flatten(nights: Sequence[Record]) -> list[Record]:
+    """One record for each night and filter: those that hold several under ``series`` are taken apart."""
+    return [{"night": n.get("night"), **one} for n in nights for one in n.get("series", [n])]
+
+
 def frames(nights: Sequence[Record]) -> str:
-    """Frames used and dropped, night by night, with the reason of each dropped one."""
-    rows = [
-        [n.get("night"), n.get("filter"), n.get("frames_used"), len(n.get("frames_dropped", [])), _speed(n)]
-        for n in nights
-    ]
+    """Frames used and dropped, night by night, the reason of each dropped one, and notes on the others."""
+    rows, dropped = [], []
+    notes: dict[tuple[str, str], list[str]] = {}
+    for n in nights:
+        night, lost = str(n.get("night")), n.get("frames_dropped", [])
+        rows.append([night, n.get("filter"), n.get("frames_used"), len(lost), _speed(n)])
+        dropped += [[night, _file(d), d.get("reason") or ", ".join(d.get("flags", []))] for d in lost]
+        for one in n.get("frames_noted", []):
+            notes.setdefault((night, str(one["note"])), []).append(_file(one))
     out = [markup.table(["night", "filter", "used", "dropped", "reduction"], rows, numbers=(2, 3))]
-    dropped = [
-        [
-            n.get("night"),
-            PurePath(str(d.get("path", ""))).name,
-            d.get("reason") or ", ".join(d.get("flags", [])),
-        ]
-        for n in nights
-        for d in n.get("frames_dropped", [])
-    ]
     if dropped:
         out.append("<h3>Dropped frames</h3>" + markup.table(["night", "file", "reason"], dropped))
     else:
         out.append('<p class="none">No frame was dropped.</p>')
-    noted = [
-        [n.get("night"), PurePath(str(d["path"])).name, d["note"]]
-        for n in nights
-        for d in n.get("frames_noted", [])
-    ]
-    if noted:
-        out.append("<h3>Notes on frames</h3>" + markup.table(["night", "file", "note"], noted))
+    if notes:
+        noted = [[night, len(names), names[0], note] for (night, note), names in notes.items()]
+        head = ["night", "frames", "the first", "note"]
+        out.append("<h3>Notes on frames</h3>" + markup.table(head, noted, numbers=(1,)))
     return "\n".join(out)
+
+
+def _file(record: Record) -> str:
+    return PurePath(str(record.get("path", ""))).name
 
 
 def _speed(night: Record) -> str:
@@ -49,96 +50,59 @@ def _speed(night: Record) -> str:
 
 def calibration(nights: Sequence[Record]) -> str:
     """Which bias, dark and flat frames were used in each night, what was missing, and the notes."""
-    rows = []
+    rows, bad = [], []
+    missing, notes = [], []
     for n in nights:
-        for kind, master, paths in _masters(n.get("calibration") or {}):
-            text = markup.files(paths) if paths else markup.Raw('<span class="none">none: not applied</span>')
-            rows.append(
-                [
-                    n.get("night"),
-                    kind,
-                    len(paths) or "–",
-                    " — ".join(x for x in (master, str(text)) if x) if paths else text,
-                ]
+        night, found = str(n.get("night")), n.get("calibration") or {}
+        for kind, paths in found.get("inputs", {}).items():
+            made = markup.files(paths) if paths else markup.Raw('<span class="none">not applied</span>')
+            rows.append([night, n.get("filter"), kind, len(paths), made])
+        if "bad_pixels" in found:
+            bad.append(
+                [night, n.get("filter"), "bad pixels", found["bad_pixels"], "flagged, never filled in"]
             )
-    out = [markup.table(["night", "master", "frames", "made of"], rows, numbers=(2,))] if rows else []
-    texts: list[str] = []
-    for n in nights:
-        found = n.get("calibration") or {}
-        missing = found.get("missing", [])
-        texts.extend(
-            f"{n.get('night')}: missing {text}"
-            for text in ([missing] if isinstance(missing, str) else missing)
-        )
-    notes = [
-        f"{n.get('night')}: {text}"
-        for n in nights
-        for text in [*(n.get("calibration") or {}).get("notes", []), *n.get("notes", [])]
-    ]
-    bad = [
-        f"{n.get('night')}: {n['calibration']['bad_pixels']}"
-        for n in nights
-        if "bad_pixels" in (n.get("calibration") or {})
-    ]
-    if texts:
-        out.insert(0, markup.warnings(unique(texts)))
-    if bad:
-        out.append(markup.pairs([("Bad pixels", ", ".join(bad))]))
+        missing += [f"{night}: missing {text}" for text in found.get("missing", [])]
+        notes += [f"{night}: {text}" for text in [*found.get("notes", []), *n.get("notes", [])]]
+    head = ["night", "filter", "master", "number", "made of"]
+    out = [markup.warnings(unique(missing)), markup.table(head, [*rows, *bad], numbers=(3,))]
     if notes:
-        out.append("<h3>Notes</h3>" + markup.table(["note"], [[text] for text in unique(notes)]))
+        out.append("<h3>Notes on the calibration</h3>" + markup.table(["note"], [[t] for t in unique(notes)]))
     return "\n".join(out)
-
-
-def _masters(found: Record) -> list[tuple[str, str, list[str]]]:
-    """Kind, name and input files of each master, from either form of the record."""
-    inputs = found.get("inputs")
-    if isinstance(inputs, Mapping):
-        return [(str(kind), "", [str(p) for p in paths]) for kind, paths in inputs.items()]
-    out = []
-    for kind in ("bias", "dark", "flat"):
-        if kind in found:
-            one = found[kind] or {}
-            out.append((kind, str(one.get("master") or ""), [str(p) for p in one.get("inputs", [])]))
-    return out
 
 
 def telescope(nights: Sequence[Record]) -> str:
     """The telescope, and what is not known of it with what that costs."""
-    known = next((n["telescope"] for n in nights if n.get("telescope")), {})
-    missing = unique(
-        f"{m['name']} is not known: {m['cost']}"
-        for n in nights
-        for m in n.get("missing", [])
-        if isinstance(m, Mapping)
-    )
-    text = markup.pairs([(str(k), v) for k, v in known.items()]) if known else ""
-    return markup.warnings(missing) + text
+    known: Record = next((n["telescope"] for n in nights if n.get("telescope")), {})
+    costs = unique(f"{m['name']} is not known: {m['cost']}" for n in nights for m in n.get("missing", []))
+    return markup.warnings(costs) + markup.pairs((str(k), v) for k, v in known.items())
 
 
 def software(nights: Sequence[Record]) -> str:
-    """Versions and settings; where nights differ, each of them."""
-    out = []
-    for name, key in (("Software", "software"), ("Settings", "config"), ("Reference", "reference")):
-        groups: dict[str, tuple[Any, list[str]]] = {}
-        for n in nights:
-            if n.get(key):
-                groups.setdefault(repr(sorted(n[key].items(), key=str)), (n[key], []))[1].append(
-                    str(n.get("night"))
-                )
-        for content, when in groups.values():
-            which = (
-                ""
-                if len(groups) == 1
-                else f" ({when[0]} to {when[-1]})"
-                if len(when) > 1
-                else f" ({when[0]})"
-            )
-            listed = markup.pairs([(str(k), v) for k, v in content.items()])
-            title = name + which
-            out.append(f"<h3>{title}</h3>{listed}" if key == "reference" else markup.details(title, listed))
-    return "\n".join(sorted(out, key=lambda text: text.startswith("<details")))
+    """Reference, settings and versions; where nights differ, each of them."""
+    out = [
+        "<h3>Reference</h3>",
+        *(markup.pairs(content.items()) for content, _ in _groups(nights, "reference")),
+    ]
+    out.append("<h3>Settings and software</h3>")
+    for name, key in (("Settings", "config"), ("Software", "software")):
+        groups = _groups(nights, key)
+        for content, when in groups:
+            span = "" if len(groups) == 1 else f" of {when[0]}" + (f" to {when[-1]}" if len(when) > 1 else "")
+            out.append(markup.details(name + span, markup.pairs(content.items())))
+    return "\n".join(out)
 
 
-def unique(texts: Any) -> list[str]:
+def _groups(nights: Sequence[Record], key: str) -> list[tuple[Record, list[str]]]:
+    """What the records hold under a key, each different content once, with its nights."""
+    groups: dict[str, tuple[Record, list[str]]] = {}
+    for n in nights:
+        content = n.get(key)
+        if content:
+            name = repr(sorted(content.items(), key=str))
+            groups.setdefault(name, (content, []))[1].append(str(n.get("night")))
+    return list(groups.values())
+
+
+def unique(texts: Iterable[str]) -> list[str]:
     """The texts without repeats, in order."""
     return list(dict.fromkeys(texts))

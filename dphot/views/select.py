@@ -29,8 +29,8 @@ def telling_bits(flags: np.ndarray) -> int:
     Returns
     -------
     int
-        Those that make a point unfit for a comparison (`dphot.differential.UNFIT`), and of the others the ones set
-        in less than half of the frames: a neighbour that is always there belongs to the star, not to a point.
+        Those that make a point unfit for a comparison (`dphot.differential.UNFIT`), and of the others those
+        set in less than half of the frames: what is always there belongs to the star, not to a point.
     """
     bits = int(UNFIT)
     for bit in StarFlag:

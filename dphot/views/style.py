@@ -68,7 +68,7 @@ def points(
     dims: tuple[str, str] = ("t", "level"),
     **options: Any,
 ) -> Any:
-    """Points, with the columns of `hover` under the pointer; figures of a layout share axes of the same `dims`."""
+    """Points, the columns of `hover` under the pointer; a layout's figures share axes of equal `dims`."""
     extra = dict(hover or {})
     data = pd.DataFrame({dims[0]: x, dims[1]: y, **extra})
     settings = {"size": 16, "line_color": None, "color": BLUE} | options

@@ -34,7 +34,9 @@ def image(pixels, simple=True, extra=None, **values):
     if not simple:
         structure.update(PCOUNT=0, GCOUNT=1)
     data = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
-    return header(first, **structure, **(extra or {}), **values) + data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+    return header(first, **structure, **(extra or {}), **values) + data.ljust(
+        -(-len(data) // BLOCK) * BLOCK, b"\0"
+    )
 
 
 def write(path, data):

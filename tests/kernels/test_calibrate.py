@@ -15,7 +15,8 @@ from dphot.kernels.calibrate import calibrate, estimate_saturation, overscan_cor
 def test_calibrate_inverts_the_camera(dtype):
     rng = np.random.default_rng(0)
     truth = rng.uniform(20, 40, (40, 50))
-    bias, rate, flat = (rng.uniform(*limits, truth.shape).astype("f4") for limits in ((5, 9), (0, 0.1), (0.9, 1.1)))
+    limits = ((5, 9), (0, 0.1), (0.9, 1.1))
+    bias, rate, flat = (rng.uniform(low, high, truth.shape).astype("f4") for low, high in limits)
     raw = (truth * flat + bias + rate * 30).round().astype(dtype)
     found = calibrate(raw, bias, rate, flat, 30.0)
     assert found.dtype == np.float32 and found.flags.c_contiguous
@@ -27,7 +28,8 @@ def test_calibrate_nan_stays_and_dead_flat_is_nan():
     zeros, ones = np.zeros((2, 3), "f4"), np.ones((2, 3), "f4")
     flat = np.array([[1, 0, -1], [np.nan, 2, 1]], "f4")
     raw = np.array([[4, 4, 4], [4, 4, np.nan]], "f4")
-    np.testing.assert_array_equal(calibrate(raw, zeros, zeros, flat, 1), [[4, np.nan, np.nan], [np.nan, 2, np.nan]])
+    expected = [[4, np.nan, np.nan], [np.nan, 2, np.nan]]
+    np.testing.assert_array_equal(calibrate(raw, zeros, zeros, flat, 1), expected)
     assert calibrate(np.full((2, 3), -7, "i2"), zeros, zeros, ones, 1).min() == -7
     with pytest.raises(InputError, match=r"`flat` has shape \(3, 2\)"):
         calibrate(raw, zeros, zeros, np.ones((3, 2), "f4"), 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dphot.kernels.aperture import annulus_sky, aperture_sums, circle_area
-from dphot.kernels.noise import flux_variance, scintillation
+from dphot.kernels.noise import flux_variance, noise_area, scintillation
 
 
 def test_terms():
@@ -33,6 +33,7 @@ def test_pull(gain):
     at = np.arange(30, 1170, 60)
     x, y = (v.ravel().astype(float) for v in np.meshgrid(at, at))
     radii = np.array([3.0, 6.0, 12.0])
+    areas = circle_area(radii)[:, None]
     truth = rng.choice([0.0, 300.0, 3e4], x.size)
     expected = np.full((1200, 1200), 60.0)
     ys, xs = np.mgrid[-12:13, -12:13]
@@ -41,10 +42,10 @@ def test_pull(gain):
         expected[j - 12 : j + 13, i - 12 : i + 13] += flux * psf / psf.sum()
     counts = ((rng.poisson(expected) + rng.normal(0, 5, expected.shape)) / gain).round()
     sky, rms, n = annulus_sky(counts, None, x, y, 14, 22)
-    flux = gain * (aperture_sums(counts, x, y, radii) - circle_area(radii)[:, None] * sky)
-    inside = aperture_sums(expected, x, y, radii) - 60 * circle_area(radii)[:, None]
+    flux = gain * (aperture_sums(counts, x, y, radii) - areas * sky)
+    inside = aperture_sums(expected, x, y, radii) - 60 * areas
     # the expected flux, not the measured one: a low flux would get a low error and bias the pull
-    sigma = np.sqrt(flux_variance(inside, circle_area(radii)[:, None], gain * rms, n))
+    sigma = np.sqrt(flux_variance(inside, areas, gain * rms, n, noise_area=noise_area(radii)[:, None]))
     pull = (flux - inside) / sigma
     for k in range(radii.size):
         for value in np.unique(truth):
@@ -52,6 +53,21 @@ def test_pull(gain):
             assert abs(some.mean()) < 4 / math.sqrt(some.size)
             assert some.std() == pytest.approx(1.0, abs=4 / math.sqrt(2 * some.size))
     assert pull.std() == pytest.approx(1.0, abs=0.06)
+
+
+def test_noise_area_is_the_sum_of_squared_overlaps():
+    """Ones at a single pixel each: the overlaps themselves, squared and summed, averaged over positions."""
+    rng = np.random.default_rng(2)
+    radii = np.array([0.1, 0.36, 1.0, 2.0, 4.0])
+    x, y = rng.uniform(6.5, 7.5, 200), rng.uniform(6.5, 7.5, 200)
+    squares = np.zeros((radii.size, x.size))
+    for row in range(15):
+        for column in range(15):
+            image = np.zeros((15, 15))
+            image[row, column] = 1.0
+            squares += aperture_sums(image, x, y, radii) ** 2
+    np.testing.assert_allclose(noise_area(radii), squares.mean(axis=1), rtol=0.08)
+    np.testing.assert_allclose(noise_area(radii)[2:], squares.mean(axis=1)[2:], rtol=0.015)
 
 
 def test_scintillation_formula():

@@ -22,7 +22,13 @@ def sky():
     ra, dec = rng.uniform(0.0, 360.0, 500), rng.uniform(-89.0, 89.0, 500)
     location = EarthLocation.from_geodetic(SITE[1] * u.deg, SITE[0] * u.deg, SITE[2] * u.m)
     with iers.conf.set_temp("auto_download", False):
-        yield jd, ra, dec, Time(jd, format="jd", scale="utc", location=location), SkyCoord(ra, dec, unit="deg")
+        yield (
+            jd,
+            ra,
+            dec,
+            Time(jd, format="jd", scale="utc", location=location),
+            SkyCoord(ra, dec, unit="deg"),
+        )
 
 
 def test_bjd_tdb_equals_astropy(sky):

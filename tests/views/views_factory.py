@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -24,7 +26,7 @@ def make_lc(
     nights: int = 1,
     name: str = "Demo-1",
 ) -> xr.Dataset:
-    """Photometry and differential variables of one filter; attrs hold ``truth`` nowhere: see `make_truth`."""
+    """Photometry and differential variables of one filter; the target's truth is `make_truth`."""
     rng = np.random.default_rng(seed)
     night = np.arange(frames) * nights // frames
     phase = (np.arange(frames) * nights % frames) / frames
@@ -74,34 +76,67 @@ def make_lc(
     p2p = np.nanstd(np.diff(diff[..., 0], axis=0), axis=0) / np.sqrt(2)
     ds = xr.Dataset(
         {
-            "flux": (dims3, flux), "flux_err": (dims3, error), "diff_flux": (dims3, diff), "diff_err": (dims3, diff_err),
-            "artificial": (ta, total), "weight": (("aperture", "star"), weight), "scatter": ("aperture", p2p),
-            "x": (ts, x0 + dx[:, None]), "y": (ts, y0 + dy[:, None]), "sky": (ts, np.tile(sky[:, None], (1, stars))),
-            "sky_rms": (ts, s), "sky_pixels": (ts, np.full((frames, stars), 900, np.int32)),
-            "peak": (ts, signal / 12), "flags": (ts, flags),
-            "aperture_radius": (ta, np.tile(radius, (frames, 1))), "aperture_area": (ta, np.tile(area, (frames, 1))),
-            "annulus_inner": ("time", np.full(frames, 17.0)), "annulus_outer": ("time", np.full(frames, 27.0)),
+            "flux": (dims3, flux),
+            "flux_err": (dims3, error),
+            "diff_flux": (dims3, diff),
+            "diff_err": (dims3, diff_err),
+            "artificial": (ta, total),
+            "weight": (("aperture", "star"), weight),
+            "scatter": ("aperture", p2p),
+            "x": (ts, x0 + dx[:, None]),
+            "y": (ts, y0 + dy[:, None]),
+            "sky": (ts, np.tile(sky[:, None], (1, stars))),
+            "sky_rms": (ts, s),
+            "sky_pixels": (ts, np.full((frames, stars), 900, np.int32)),
+            "peak": (ts, signal / 12),
+            "flags": (ts, flags),
+            "aperture_radius": (ta, np.tile(radius, (frames, 1))),
+            "aperture_area": (ta, np.tile(area, (frames, 1))),
+            "annulus_inner": ("time", np.full(frames, 17.0)),
+            "annulus_outer": ("time", np.full(frames, 27.0)),
             "annulus_area": ("time", np.full(frames, np.pi * (27**2 - 17**2))),
-            "jd_utc": ("time", time - 0.004), "bjd_tdb": ("time", time), "exposure": ("time", np.full(frames, 60.0)),
-            "airmass": ("time", airmass), "scintillation": ("time", 0.0009 * airmass**1.5), "fwhm": ("time", seeing),
-            "fwhm_x": ("time", seeing * 1.02), "fwhm_y": ("time", seeing * 0.98), "theta": ("time", np.full(frames, 0.3)),
-            "dx": ("time", dx), "dy": ("time", dy), "rotation": ("time", 180.0 * flip + rng.normal(0, 0.01, frames)),
-            "scale": ("time", np.ones(frames)), "flip": ("time", flip), "mirror": ("time", np.zeros(frames, np.int8)),
-            "n_matched": ("time", np.full(frames, 30, np.int32)), "match_rms": ("time", np.full(frames, 0.08)),
-            "sky_frame": ("time", sky), "frame_flags": ("time", frame_flags),
-            "path": ("time", np.array([f"/data/night{n}/demo_{i:04d}.fits" for i, n in enumerate(night)], object)),
+            "jd_utc": ("time", time - 0.004),
+            "bjd_tdb": ("time", time),
+            "exposure": ("time", np.full(frames, 60.0)),
+            "airmass": ("time", airmass),
+            "scintillation": ("time", 0.0009 * airmass**1.5),
+            "fwhm": ("time", seeing),
+            "fwhm_x": ("time", seeing * 1.02),
+            "fwhm_y": ("time", seeing * 0.98),
+            "theta": ("time", np.full(frames, 0.3)),
+            "dx": ("time", dx),
+            "dy": ("time", dy),
+            "rotation": ("time", 180.0 * flip + rng.normal(0, 0.01, frames)),
+            "scale": ("time", np.ones(frames)),
+            "flip": ("time", flip),
+            "mirror": ("time", np.zeros(frames, np.int8)),
+            "n_matched": ("time", np.full(frames, 30, np.int32)),
+            "match_rms": ("time", np.full(frames, 0.08)),
+            "sky_frame": ("time", sky),
+            "frame_flags": ("time", frame_flags),
+            "path": (
+                "time",
+                np.array([f"/data/night{n}/demo_{i:04d}.fits" for i, n in enumerate(night)], object),
+            ),
             "digest": ("time", np.array(["0" * 64] * frames, object)),
             "night": ("time", np.array([f"2025-11-{21 + n}" for n in night], object)),
             "note": ("time", np.array([""] * frames, object)),
-            "star_x": ("star", x0), "star_y": ("star", y0), "star_flux": ("star", flux0),
+            "star_x": ("star", x0),
+            "star_y": ("star", y0),
+            "star_flux": ("star", flux0),
         },
         coords={"time": ((time - 2440587.5) * 86400e9).astype("int64").astype("datetime64[ns]")},
         attrs={
-            "target": 0, "aperture": int(np.argmin(p2p)), "comparisons": [int(i) for i in chosen], "flux_unit": "e-", "filter": "r",
-            "telescope": "Demo 60 cm", "object": name,
+            "target": 0,
+            "aperture": int(np.argmin(p2p)),
+            "comparisons": [int(i) for i in chosen],
+            "flux_unit": "e-",
+            "filter": "r",
+            "telescope": "Demo 60 cm",
+            "object": name,
             "method": "Broeg et al. (2005), weights 1/var of each star's differential flux, 6 iterations",
         },
-    )  # fmt: skip
+    )
     ds = annotate(annotate(ds, PHOTOMETRY), DIFFERENTIAL)
     validate(ds, PHOTOMETRY)
     validate(ds, DIFFERENTIAL)
@@ -145,36 +180,59 @@ def make_reference(lc: xr.Dataset, shape: tuple[int, int] = (520, 640)) -> tuple
     widths = [2 * m[k] * np.sqrt(2 ** (1 / m["beta"]) - 1) for k in ("s1", "s2")]
     attrs = m | {"fwhm": float(np.mean(widths)), "fwhm_x": widths[0], "fwhm_y": widths[1]}
     reference = xr.Dataset(
-        {"image": (("y", "x"), image.astype(np.float32)), "psf": (("psf_y", "psf_x"), stamp),
-         "star_x": lc["star_x"], "star_y": lc["star_y"], "star_flux": lc["star_flux"]}, attrs=attrs)  # fmt: skip
+        {
+            "image": (("y", "x"), image.astype(np.float32)),
+            "psf": (("psf_y", "psf_x"), stamp),
+            "star_x": lc["star_x"],
+            "star_y": lc["star_y"],
+            "star_flux": lc["star_flux"],
+        },
+        attrs=attrs,
+    )
     return xr.DataArray(image.astype(np.float32), dims=("y", "x"), name="stack"), reference
 
 
-def make_nights(lc: xr.Dataset) -> list[dict]:
-    """One night record per night of the light curve."""
-    out = []
-    for night in sorted(set(lc["night"].values.astype(str))):
-        used = int((lc["night"].values.astype(str) == night).sum())
-        out.append({
-            "night": night, "filter": lc.attrs["filter"], "frames_used": used - 2,
-            "frames_dropped": [
-                {"path": "/data/night0/demo_0017.fits", "reason": "UNREADABLE: the file is truncated (expected 524288 bytes, found 312000)"},
-                {"path": "/data/night0/demo_0201.fits", "reason": "ALIGN_FAILED: 4 of 31 stars match the reference, 6 are needed"},
-            ],
-            "calibration": {
-                "bias": {"master": "bias 2025-11-21", "inputs": [f"/data/cal/bias_{i:02d}.fits" for i in range(20)]},
-                "dark": {"master": "dark 2025-11-21, 60 s", "inputs": [f"/data/cal/dark_{i:02d}.fits" for i in range(10)]},
-                "flat": None,
+def make_nights(lc: xr.Dataset) -> list[dict[str, Any]]:
+    """The records of the nights of a light curve, as a store gives them."""
+    nights = lc["night"].values.astype(str)
+    return [
+        {"night": night, "series": [_series(lc, int((nights == night).sum()))]}
+        for night in sorted(set(nights))
+    ]
+
+
+def _series(lc: xr.Dataset, frames: int) -> dict[str, Any]:
+    return {
+        "filter": lc.attrs["filter"],
+        "frames": frames,
+        "frames_used": frames - 2,
+        "frames_dropped": [
+            {
+                "path": "/data/demo_0017.fits",
+                "flags": ["UNREADABLE"],
+                "reason": "holds 312000 of 524288 bytes",
             },
-            "notes": ["DATE-OBS and JD disagree by 43200 s in 3 frames; DATE-OBS used"],
-            "reference": {"path": "/data/night0/demo_0042.fits", "fwhm": 3.12, "stars": 40},
-            "config": {"telescope": "", "aperture_unit": "fwhm", "annulus": [5.0, 8.0], "max_stars": 500, "strict": False},
-            "software": {"dphot": "0.1.0", "numpy": "2.4.6", "python": "3.11.7"},
-            "telescope": {"name": "Demo 60 cm", "diameter": 0.6, "latitude": 31.2, "longitude": 7.86, "altitude": None, "gain": 1.1},
-            "missing": [
-                {"name": "flat", "cost": "pixel-to-pixel sensitivity is not corrected; drifts of the stars leave trends"},
-                {"name": "altitude", "cost": "scintillation is computed for sea level"},
-            ],
-            "elapsed_s": 12.4, "frames_per_second": 19.4,
-        })  # fmt: skip
-    return out
+            {"path": "/data/demo_0201.fits", "flags": ["ALIGN_FAILED"], "reason": "4 of 31 stars match <6>"},
+        ],
+        "frames_noted": [
+            {"path": f"/data/demo_{i:04d}.fits", "note": "DATE-OBS and JD disagree; DATE-OBS used"}
+            for i in range(3)
+        ],
+        "calibration": {
+            "inputs": {
+                "bias": [f"/data/cal/bias_{i:02d}.fits" for i in range(20)],
+                "dark": [f"/data/cal/dark_{i:02d}.fits" for i in range(10)],
+                "flat": [],
+            },
+            "missing": ["flat in filter 'r': vignetting and dust follow the stars' drift"],
+            "notes": ["dark of 60 s from 2025-11-19"],
+            "bad_pixels": 113,
+        },
+        "reference": {"path": "/data/demo_0042.fits", "fwhm": 3.12, "stars": 40, "gain": 1.1},
+        "config": {"telescope": "", "aperture_unit": "fwhm", "annulus": [5.0, 8.0], "strict": False},
+        "software": {"dphot": "0.1.0", "numpy": "2.4.6", "python": "3.11.7"},
+        "telescope": {"name": "Demo 60 cm", "diameter": 0.6, "latitude": 31.2, "longitude": 7.86},
+        "missing": [{"name": "altitude", "cost": "scintillation is computed for sea level"}],
+        "elapsed_s": 12.4,
+        "frames_per_second": 19.4,
+    }
