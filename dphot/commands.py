@@ -30,7 +30,7 @@ def _say(arguments: argparse.Namespace, text: object) -> None:
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:
-    return Progress(False) if arguments.quiet else Progress()
+    return Progress(False) if arguments.quiet else Progress(lines=True)
 
 
 def _indices(text: str | None, option: str) -> list[int] | None:

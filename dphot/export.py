@@ -11,7 +11,8 @@ import xarray as xr
 
 from .differential import differential
 from .errors import InputError
-from .store import Store, write_plain_zarr
+from .store import Store
+from .store.plain import write_plain_zarr
 
 #: Columns of a light curve, one row a frame.
 COLUMNS = ("jd_utc", "bjd_tdb", "diff_flux", "diff_err", "airmass", "fwhm", "dx", "dy", "sky", "flags")

@@ -1,4 +1,4 @@
-"""Progress on long work: a bar on a terminal or in a notebook, silence elsewhere."""
+"""Progress on long work: a bar on a terminal or in a notebook, and lines that say what is done."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ class Bar(Protocol):
 
 
 class Progress:
-    """Makes bars.
+    """Makes bars and prints lines, both on the standard error.
 
     Parameters
     ----------
-    show : bool, optional
+    bars : bool, optional
         Whether bars are drawn; by default where the standard error is a terminal or a notebook runs.
+    lines : bool, optional
+        Whether lines are printed; by default where bars are drawn.
     """
 
-    def __init__(self, show: bool | None = None):
-        self.show = (sys.stderr.isatty() or "ipykernel" in sys.modules) if show is None else show
+    def __init__(self, bars: bool | None = None, lines: bool | None = None):
+        self.bars = (sys.stderr.isatty() or "ipykernel" in sys.modules) if bars is None else bars
+        self.lines = self.bars if lines is None else lines
 
     @contextmanager
     def bar(self, label: str, total: int | None, unit: str = "frame") -> Iterator[Bar]:
         """A bar for `total` units of work."""
         from tqdm.auto import tqdm
 
-        with tqdm(total=total, desc=label, unit=unit, disable=not self.show, leave=True) as bar:
+        with tqdm(total=total, desc=label, unit=unit, disable=not self.bars, leave=True) as bar:
             yield bar
 
     def say(self, text: str) -> None:
         """A line that does not break a bar under way."""
-        if self.show:
+        if self.lines:
             from tqdm.auto import tqdm
 
             tqdm.write(text, file=sys.stderr)

@@ -243,7 +243,7 @@ def measure(
         row["frame_flags"] |= int(FrameFlag.FEW_STARS)
         row["note"] = f"{found.x.size} stars found, {config.min_stars} needed"
         return row
-    model = psf.frame_psf(image, mask, found.x, found.y)
+    model = psf.frame_psf(image, mask, found.x, found.y, flux=found.flux)
     if model is not None:
         row.update(fwhm=model.fwhm, fwhm_x=model.fwhm_x, fwhm_y=model.fwhm_y, theta=model.theta)
     fwhm = model.fwhm if model is not None else reference.fwhm
@@ -337,7 +337,7 @@ def photometry_at(
     sums = aperture.aperture_sums(image, x, y, radii)
     flux = (sums - area[:, None] * level) * to_electrons
     variance = noise.flux_variance(
-        flux, area[:, None], sky_rms * to_electrons, sky_n,
+        flux, area[:, None], sky_rms * to_electrons, sky_n, noise_area=noise.noise_area(radii)[:, None],
         masters=flux**2 * masters.flat_variance / equivalent_area(fwhm),
     )  # fmt: skip
     flags, peak = sky.star_flags(mask, counts, x, y, FLAG_RADIUS * fwhm)

@@ -182,7 +182,7 @@ def make(record: Record, masters: chain.Masters, config: Config, steps: Sequence
         )
     clean = ~(sources["saturated"] | sources["edge"] | sources["extended"])
     bright = sources[clean] if np.count_nonzero(clean) >= 3 else sources
-    model = psf.frame_psf(image, mask, found.x, found.y)
+    model = psf.frame_psf(image, mask, found.x, found.y, flux=found.flux)
     size = 2 * int(np.ceil(3.0 * (model.fwhm if model else 4.0))) + 1
     stamp = psf.median_psf(image, bright["x"][:BRIGHT], bright["y"][:BRIGHT], size=size)
     shown = moffat.fit_moffat(stamp)

@@ -1,9 +1,9 @@
 """Asterism matching: the transform between two star lists, or a refusal with its numbers.
 
-Triangles of neighbouring bright stars that agree in shape and size propose transforms (Groth 1986, AJ 91, 1244; here
-with absolute sides, since the scale is known to a few per cent); each proposal is counted on all stars. What is
-accepted is decided by statistics alone: the expected number of unrelated pairs of lists' transforms, among all that
-were tried, with as many matches as were found. A prior only proposes.
+Triangles of neighbouring bright stars that agree in shape and size propose transforms (Groth 1986, AJ 91, 1244;
+here with absolute sides, since the scale is known to a few per cent), and each proposal is counted on all bright
+stars. Statistics alone accept: the number of transforms, among all that could be tried between unrelated lists,
+that would match as many stars by chance. A prior only proposes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
 
 from dphot.errors import AlignmentError, InputError
 from dphot.kernels import asterism
-from dphot.kernels.evidence import Floats, Indices, StarList, chance_rate, evidence, grid_hash, log_tail, make_list
+from dphot.kernels.evidence import (
+    Floats,
+    Indices,
+    StarList,
+    chance_rate,
+    evidence,
+    grid_hash,
+    log_tail,
+    make_list,
+)
 from dphot.kernels.transform import Parts, apply, compose, decompose, fit_transform, invert
 
 __all__ = ["Match", "Parts", "apply", "compose", "decompose", "fit_transform", "invert", "match"]
+
+#: Largest change of scale, and whether a mirrored frame is possible.
+Limits = tuple[float, bool]
 
 #: A transform is accepted where fewer than 10^this like it are expected by chance.
 LOG_CHANCE = -6.0
@@ -30,8 +43,8 @@ TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 800
 BRIGHT = 600
 #: Stars of both lists this close in pixels of the detector may be its own (hot pixels).
 REST_RADIUS = 0.5
-#: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this share of
-#: both lists agrees.
+#: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this share
+#: of both lists agrees.
 REST_SHIFT, REST_SHARE = 0.1, 0.5
 
 
@@ -50,14 +63,16 @@ class Match:
     n: int
     """Number of matched stars."""
     log_chance: float
-    """log10 of the number of transforms as good as the proposed one expected by chance among all that were tried."""
+    """log10 of the number of transforms as good as the proposed one that chance would give."""
     at_rest: bool
-    """The transform is the identity to a tenth of a pixel: it cannot be told from the detector's own pattern."""
+    """The identity to a tenth of a pixel: stars alone cannot tell it from the detector's own pattern."""
 
 
-def _refine(matrix: Floats, ref: StarList, frame: StarList, tolerance: float) -> tuple[Floats, Indices, Floats]:
-    """Similarity fitted again to all bright stars that match it, until these no longer change; their indices in the
-    frame and their distances."""
+def _refine(
+    matrix: Floats, ref: StarList, frame: StarList, tolerance: float
+) -> tuple[Floats, Indices, Floats]:
+    """Similarity fitted to the bright stars that match it until these no longer change; their frame indices and
+    distances."""
     m = matrix.copy()
     rx, ry = ref.x[:BRIGHT], ref.y[:BRIGHT]
     previous = np.empty(0, np.int64)
@@ -86,7 +101,9 @@ class _Found:
 _NOTHING = _Found(math.inf, np.full((2, 3), np.nan), 0)
 
 
-def _better(best: _Found, m: Floats, ref: StarList, frame: StarList, tolerance: float, limits, trials: float) -> _Found:
+def _better(
+    best: _Found, m: Floats, ref: StarList, frame: StarList, tolerance: float, limits: Limits, trials: float
+) -> _Found:
     """`best`, or the transform refined from `m` where its evidence is stronger."""
     m, at, distance = _refine(m, ref, frame, tolerance)
     det = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
@@ -98,7 +115,7 @@ def _better(best: _Found, m: Floats, ref: StarList, frame: StarList, tolerance: 
     return _Found(log, m, len(at)) if log < best.log_chance else best
 
 
-def _triangle_search(ref: StarList, frame: StarList, tolerance: float, limits) -> _Found:
+def _triangle_search(ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
     """The best transform that triangles of neighbouring bright stars propose."""
     best = _NOTHING
     for n, neighbours in STAGES:
@@ -157,8 +174,8 @@ def _distinct(found: Floats, ref: StarList, tolerance: float) -> list[Floats]:
     return kept
 
 
-def _prior_search(prior: Floats, ref: StarList, frame: StarList, tolerance: float, limits) -> _Found:
-    """The best transform that shifts of the prior propose, judged as any other (but one star defines a shift)."""
+def _prior_search(prior: Floats, ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
+    """The best transform that shifts of the prior propose, judged as any other (here one star defines a shift)."""
     n, reach = 200, 15 * tolerance
     px, py = apply(prior, ref.x[:n], ref.y[:n])
     dx, dy = frame.x[None, :n] - px[:, None], frame.y[None, :n] - py[:, None]
@@ -188,7 +205,7 @@ def _prior_search(prior: Floats, ref: StarList, frame: StarList, tolerance: floa
     return _Found(log, best.matrix, best.count)
 
 
-def _at_rest(ref: StarList, frame: StarList, tolerance: float, limits) -> _Found:
+def _at_rest(ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
     """The transform of stars that lie where the reference's lie: one hypothesis, defined by no star."""
     found = asterism.pair_up(ref.x, ref.y, REST_RADIUS, frame.x, frame.y, *frame.grid)
     count = int((found >= 0).sum())
@@ -198,16 +215,19 @@ def _at_rest(ref: StarList, frame: StarList, tolerance: float, limits) -> _Found
     return _Found(log, best.matrix, best.count) if best is not _NOTHING else _NOTHING
 
 
-def _clean(x: ArrayLike, y: ArrayLike, exclude: tuple[ArrayLike, ArrayLike] | None, name: str) -> tuple[Floats, Floats, Indices]:
+def _clean(
+    x: ArrayLike, y: ArrayLike, exclude: tuple[ArrayLike, ArrayLike] | None, name: str
+) -> tuple[Floats, Floats, Indices]:
     """Positions and list indices of the stars that can be used."""
     x, y = np.array(x, np.float64), np.array(y, np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(f"{name}: x has shape {x.shape}, y {y.shape}: both must be the same (n,)")
     good = np.isfinite(x) & np.isfinite(y)
-    if exclude is not None and len(x):
-        for ex, ey in zip(*(np.atleast_1d(np.asarray(a, np.float64)) for a in exclude), strict=True):
-            good &= ~((x - ex) ** 2 + (y - ey) ** 2 <= 1.0)
     index = np.flatnonzero(good)
+    if exclude is not None:
+        bad = cKDTree(np.column_stack([np.ravel(a).astype(np.float64) for a in exclude]))
+        distance, _ = bad.query(np.column_stack([x[index], y[index]]), distance_upper_bound=1.0)
+        index = index[~np.isfinite(distance)]
     return x[index], y[index], index
 
 
@@ -226,9 +246,9 @@ def match(
 ) -> Match:
     """The transform from a reference star list to a frame's, found from the pattern of the stars alone.
 
-    Bears shifts of most of the field, any rotation, mirrored frames, missing and false stars, and brightness orders
-    that agree only roughly. Stars at the same detector position in both lists (hot pixels, or a field that did not
-    move) are first left out; the transform they give is believed only where the others give none.
+    Bears shifts of most of the field, any rotation, mirrored frames, missing and false stars, and brightness
+    orders that agree only roughly. Stars at the same detector position in both lists (hot pixels, or a field that
+    did not move) are first left out; the transform they give is believed only where the others give none.
 
     Parameters
     ----------
@@ -243,7 +263,7 @@ def match(
     allow_mirror : bool
         Whether a mirrored frame is possible.
     prior : (2, 3) array-like, optional
-        A transform likely to be near, such as the neighbouring frame's. It proposes; it is judged as any other.
+        A transform likely to be near, such as the neighbouring frame's: one more proposal, judged as any other.
     exclude : (x, y) of array-likes, optional
         Detector positions known not to be stars: what lies within 1 px of them is left out of both lists.
     kind : {'auto', 'similarity', 'affine'}
@@ -290,8 +310,8 @@ def match(
         best = _at_rest(ref, frame, tolerance, limits)
     if not best.log_chance < LOG_CHANCE:
         raise AlignmentError(
-            f"no trustworthy transform between {len(rx)} reference and {len(fx)} frame stars: the best matches {best.count} "
-            f"stars within {tolerance:g} px, and 10^{best.log_chance:.1f} as good are expected by chance "
+            f"no trustworthy transform between {len(rx)} reference and {len(fx)} frame stars: the best matches "
+            f"{best.count} stars within {tolerance:g} px, and 10^{best.log_chance:.1f} as good are expected by chance "
             f"(10^{LOG_CHANCE:.0f} allowed)"
         )
     barred = None
@@ -304,14 +324,19 @@ def match(
             best = whole if whole.log_chance < LOG_CHANCE and whole.count > best.count else best
     result = _finish(best, ref, frame, (r_index, f_index), barred, tolerance, kind)
     if from_rest and result.at_rest and exclude is None:
-        away = seed is not None and np.hypot(*np.subtract(apply(seed, rx, ry), (rx, ry))).max() > 5 * tolerance
+        away = seed is not None and _motion(seed, rx, ry) > 5 * tolerance
         if away or result.n < REST_SHARE * max(len(rx), len(fx)):
             raise AlignmentError(
-                f"the only agreement is of {result.n} among {len(rx)} reference and {len(fx)} frame stars that lie exactly "
-                f"where the reference's do{', while the prior has moved' if away else ''}: hot pixels would do the same "
+                f"of {len(rx)} reference and {len(fx)} frame stars only {result.n} agree, by lying exactly where the "
+                f"reference's do{', while the prior has moved' if away else ''}: hot pixels would do the same "
                 "(give their positions as exclude=)"
             )
     return result
+
+
+def _motion(m: Floats, x: Floats, y: Floats) -> float:
+    """The largest displacement of the positions by a transform, px."""
+    return float(np.hypot(*np.subtract(apply(m, x, y), (x, y))).max())
 
 
 def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolerance: float) -> bool:
@@ -321,12 +346,12 @@ def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolera
     """
     pairs = np.flatnonzero(rest >= 0)
     x, y, u, v = ref.x[pairs], ref.y[pairs], frame.x[rest[pairs]], frame.y[rest[pairs]]
-    if np.hypot(*np.subtract(apply(m, x, y), (x, y))).max() > 2 * tolerance:
+    if _motion(m, x, y) > 2 * tolerance:
         return True
     if len(pairs) < 20:
         return math.hypot(float(np.mean(u - x)), float(np.mean(v - y))) < REST_SHIFT
     own, _, _ = fit_transform(x, y, u, v)
-    return bool(np.hypot(*np.subtract(apply(own, x, y), (x, y))).max() < REST_SHIFT)
+    return _motion(own, x, y) < REST_SHIFT
 
 
 def _finish(
@@ -338,7 +363,7 @@ def _finish(
     tolerance: float,
     kind: str,
 ) -> Match:
-    """The last fit, on all stars of both lists but the `barred` pairs (frame index or -1 for each reference star)."""
+    """The last fit, on all stars but the `barred` pairs (a frame index or -1 for each reference star)."""
     m, radius = best.matrix, tolerance
     for most in (BRIGHT, len(ref.x)):
         px, py = apply(m, ref.x[:most], ref.y[:most])
@@ -350,6 +375,5 @@ def _finish(
         m, used, rms = fit_transform(ref.x[pairs], ref.y[pairs], frame.x[at], frame.y[at], kind)
         radius = min(tolerance, max(5 * rms, tolerance / 16))
     pairs, at = pairs[used], at[used]
-    shift = np.hypot(*np.subtract(apply(m, ref.x, ref.y), (ref.x, ref.y)))
-    at_rest = bool(shift.max() < REST_SHIFT)
+    at_rest = _motion(m, ref.x, ref.y) < REST_SHIFT
     return Match(m, indices[0][pairs], indices[1][at], rms, len(pairs), best.log_chance, at_rest)

@@ -1,6 +1,6 @@
 """The loops of asterism matching: neighbour graphs, triangles, candidate transforms and counting of matches.
 
-Everything here works on float64 positions and is compiled once. `align` decides; these functions only propose and count.
+All of it works on float64 positions and is compiled once. These functions propose and count; `align` decides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True, fastmath=False)
 def spread_brightest(x, y, n, cell, per_cell):  # pragma: no cover - compiled
-    """Indices of the `n` brightest (first) stars, at most `per_cell` in a square of side `cell`, the rest after them.
+    """Indices of the `n` brightest (first) stars, at most `per_cell` in a square of side `cell` as far as they go.
 
     The cap keeps a trail or the core of a cluster from using up the list.
     """
@@ -41,7 +41,7 @@ def spread_brightest(x, y, n, cell, per_cell):  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True, fastmath=False)
 def neighbour_graph(x, y, m, shortest):  # pragma: no cover - compiled
-    """(n, n) bool: i and j are joined where either is among the other's `m` nearest farther than `shortest`."""
+    """(n, n) bool: joined are stars of which one is among the other's `m` nearest farther than `shortest`."""
     n = len(x)
     graph = np.zeros((n, n), np.bool_)
     d2 = np.empty(n)
@@ -74,7 +74,7 @@ def neighbour_graph(x, y, m, shortest):  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True, fastmath=False)
 def triangles(x, y, graph, most):  # pragma: no cover - compiled
-    """Triangles whose three sides are in the graph: vertices (k, 3) opposite their sides (k, 3), longest first."""
+    """Triangles with all sides in the graph: vertices (k, 3) opposite their sides (k, 3), longest first."""
     n = len(x)
     vertex = np.empty((most, 3), np.int64)
     side = np.empty((most, 3))
@@ -111,10 +111,10 @@ def triangles(x, y, graph, most):  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True, fastmath=False)
 def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover - compiled
-    """Index pairs (k, 2) of triangles equal in shape within `tolerance` px a side and in size within `max_scale`.
+    """Index pairs (k, 2) of triangles equal in shape within `tolerance` px a side, in size within `max_scale`.
 
-    Triangles are binned by two ratios of their sides; `side_f` comes sorted by the longest side, and so do the bins.
-    At most `most` pairs are given.
+    Triangles are binned by two ratios of their sides; `side_f` comes sorted by the longest side, and so are the
+    bins. At most `most` pairs are given.
     """
     nb, nc = 32, 64  # bins of b/a over [0.5, 1] and of c/a over [0, 1]
     start = np.zeros(nb * nc + 1, np.int64)
@@ -187,7 +187,7 @@ def least_votes(pairs, vertex_r, vertex_f, n_r, n_f):  # pragma: no cover - comp
 
 @njit(cache=True, nogil=True, fastmath=False)
 def fit_similarity(x, y, u, v, n, m):  # pragma: no cover - compiled
-    """Least-squares similarity of the first `n` pairs into `m` (2, 3), of the better parity; its determinant."""
+    """Least-squares similarity of the first `n` pairs, of the better parity, into `m` (2, 3); its determinant."""
     x0 = y0 = u0 = v0 = 0.0
     for i in range(n):
         x0 += x[i] / n
@@ -296,9 +296,9 @@ def pairs_between(px, py, inner, outer, x, y, box, start, order):  # pragma: no 
 def verify(
     rx, ry, x, y, box, start, order, pairs, rank, vertex_r, vertex_f, reach, near, limits, enough
 ):  # pragma: no cover - compiled
-    """Try candidate transforms in order of rank: those that match well, (k, 7): the matrix's rows and the matches.
+    """Try candidates in order of rank; of those that match well (k, 7): the matrix's two rows and the matches.
 
-    A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before all stars
+    A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before all
     are counted. `limits` is (max_scale, mirror allowed 0/1, candidates to try); `enough` matches end the search.
     """
     n = len(rx)
@@ -316,7 +316,7 @@ def verify(
             cy += ay[q] / 3
         size2 = (ax[1] - ax[2]) ** 2 + (ay[1] - ay[2]) ** 2
         k = 3
-        # Turn 0: the triangle's surroundings; 1 and 2: all stars, with the transform fitted to the last matches.
+        # Turn 0: the triangle's surroundings; 1 and 2: all stars, the transform fitted to the last matches.
         for turn in range(4):
             det = fit_similarity(ax, ay, bx, by, k, m)
             slack = reach / np.sqrt(size2)  # a triangle's scale is only as good as its sides
@@ -332,7 +332,7 @@ def verify(
                 px = m[0, 0] * rx[i] + m[0, 1] * ry[i] + m[0, 2]
                 py = m[1, 0] * rx[i] + m[1, 1] * ry[i] + m[1, 2]
                 radius = reach * (1 + 0.5 * np.sqrt(d2 / size2)) if turn == 0 else reach * (3 - turn)
-                q, d = nearest(px, py, radius, x, y, box, start, order)
+                q, _ = nearest(px, py, radius, x, y, box, start, order)
                 if q >= 0:
                     ax[k], ay[k], bx[k], by[k] = rx[i], ry[i], x[q], y[q]
                     k += 1

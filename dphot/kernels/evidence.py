@@ -1,4 +1,4 @@
-"""How likely matches are by chance: star lists with their local density, and the tail of the Poisson distribution."""
+"""How likely matches are by chance: star lists with their local density, and the tails of distributions."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def log_tail(least: int, rate: Floats | float) -> float:
 def chance_rate(px: Floats, py: Floats, frame: StarList, tolerance: float) -> Floats:
     """Matches expected by chance at 1 px radius for each prediction that lands in the frame.
 
-    This is pi times the density of stars there, raised where both lists crowd in the same places (clusters, trails):
-    the pairs that miss each other by a few times the tolerance tell by how much.
+    This is pi times the density of stars there, raised where both lists crowd in the same places (clusters,
+    trails): the pairs that miss each other by a few times the tolerance tell by how much.
     """
     column = np.floor((px - frame.grid[0][0]) / frame.cell[0])
     row = np.floor((py - frame.grid[0][1]) / frame.cell[1])
@@ -102,7 +102,7 @@ def chance_rate(px: Floats, py: Floats, frame: StarList, tolerance: float) -> Fl
 
 
 def line_share(x: Floats, y: Floats, width: float) -> float:
-    """Share of the stars that count: of those on a line that holds most of them (a trail, a column) only two do."""
+    """Share of the stars that count: of most of them on one line (a trail, a column) only two do."""
     pick = np.linspace(0, len(x) - 1, min(len(x), 24)).astype(np.int64)
     if len(pick) < 5:
         return 1.0
@@ -117,7 +117,9 @@ def line_share(x: Floats, y: Floats, width: float) -> float:
     return 1.0 if most < 5 or most <= len(pick) / 2 else 1 - (most - 2) / len(pick)
 
 
-def evidence(distance: Floats, x: Floats, y: Floats, rate: Floats, tolerance: float, trials: float, free: int) -> float:
+def evidence(
+    distance: Floats, x: Floats, y: Floats, rate: Floats, tolerance: float, trials: float, free: int
+) -> float:
     """log10 of the number of chance transforms with as many matches, at the most telling of five radii.
 
     Parameters

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dphot.errors import InputError
+from dphot.kernels._arrays import frozen
 
 
 @njit(cache=True, nogil=True, fastmath=False)
@@ -47,7 +48,7 @@ def to_reference(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Values of a frame at the pixels of the reference, bilinear.
 
-    A transform of unit scale keeps the flux of anything well inside the frame: the four weights of a pixel sum to one.
+    A transform of unit scale keeps the flux of whatever lies well inside: each pixel's four weights sum to one.
 
     Parameters
     ----------
@@ -72,9 +73,9 @@ def to_reference(
     InputError
         The mask's shape is not the image's, or the matrix is not 2x3.
     """
-    image = np.ascontiguousarray(image, np.float32)
-    mask = np.zeros(image.shape, np.uint8) if mask is None else np.ascontiguousarray(mask, np.uint8)
-    matrix = np.ascontiguousarray(matrix, np.float64)
+    image = frozen(image, np.float32)
+    mask = frozen(np.zeros(image.shape, np.uint8) if mask is None else mask, np.uint8)
+    matrix = frozen(matrix, np.float64)
     if image.ndim != 2 or mask.shape != image.shape:
         raise InputError(f"image has shape {image.shape}, mask {mask.shape}: both must be the same (ny, nx)")
     if matrix.shape != (2, 3):

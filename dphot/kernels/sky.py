@@ -118,7 +118,11 @@ def star_flags(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _select(values, n, k):
-    """The k-th smallest of values[:n] (Hoare); reorders them: none larger before k, none smaller after."""
+    """The k-th smallest of values[:n]; reorders them: none larger before k, none smaller after.
+
+    Quickselect whose partition has no branch to mispredict; what equals the pivot is set apart by a second
+    pass, which whole numbers need.
+    """
     low = 0
     high = n - 1
     while low < high:
@@ -126,23 +130,24 @@ def _select(values, n, k):
         b = values[(low + high) // 2]
         c = values[high]
         pivot = max(min(a, b), min(max(a, b), c))
-        i = low
-        j = high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
+        split = low
+        for i in range(low, high + 1):
+            value = values[i]
+            values[i] = values[split]
+            values[split] = value
+            split += value < pivot
+        if k < split:
+            high = split - 1
+            continue
+        low = split
+        for i in range(split, high + 1):
+            value = values[i]
+            values[i] = values[split]
+            values[split] = value
+            split += value == pivot
+        if k < split:
             break
+        low = split
     return values[k]
 
 

@@ -98,31 +98,33 @@ def decompose(matrix: ArrayLike, shape: tuple[int, int]) -> Parts:
     return Parts(float(x) - cx, float(y) - cy, rotation, math.sqrt(abs(det)), abs(rotation) > 90.0, mirror)
 
 
-def _similarity(x: Floats, y: Floats, u: Floats, v: Floats, w: Floats, proper: bool | None) -> Floats:
-    """Weighted least-squares similarity; the parity is the better one where `proper` is None."""
+def _similarity(data: Floats, w: Floats) -> Floats:
+    """Weighted least-squares similarity of the better parity; `data` (4, n) is x, y and x', y'."""
+    x, y, u, v = data
     total = w.sum()
     z, q = x + 1j * y, u + 1j * v
     z0, q0 = (w * z).sum() / total, (w * q).sum() / total
     z, q = z - z0, q - q0
     norm = (w * np.abs(z) ** 2).sum()
     if not norm > 0:
-        raise AlignmentError(f"the {len(x)} star(s) to fit all lie at one position: no rotation can be fitted")
+        raise AlignmentError(f"the {len(x)} star(s) to fit lie at one position: no rotation is determined")
     direct, mirrored = (w * z.conj() * q).sum() / norm, (w * z * q).sum() / norm
-    if proper or (proper is None and abs(direct) >= abs(mirrored)):
+    if abs(direct) >= abs(mirrored):
         shift = q0 - direct * z0
         return np.array([[direct.real, -direct.imag, shift.real], [direct.imag, direct.real, shift.imag]])
     shift = q0 - mirrored * z0.conjugate()
     return np.array([[mirrored.real, mirrored.imag, shift.real], [mirrored.imag, -mirrored.real, shift.imag]])
 
 
-def _affine(x: Floats, y: Floats, u: Floats, v: Floats, w: Floats) -> Floats:
+def _affine(data: Floats, w: Floats) -> Floats:
+    x, y, u, v = data
     total = w.sum()
     x0, y0, u0, v0 = ((w * a).sum() / total for a in (x, y, u, v))
     x, y, u, v = x - x0, y - y0, u - u0, v - v0
     xx, xy, yy = (w * x * x).sum(), (w * x * y).sum(), (w * y * y).sum()
     det = xx * yy - xy * xy
     if not det > 1e-12 * (xx + yy) ** 2:
-        raise AlignmentError(f"the {len(x)} stars to fit lie on one line: an affine transform is not determined")
+        raise AlignmentError(f"the {len(x)} stars to fit lie on one line: no affine transform is determined")
     rows = []
     for a, a0 in ((u, u0), (v, v0)):
         ax, ay = (w * x * a).sum(), (w * y * a).sum()
@@ -131,24 +133,21 @@ def _affine(x: Floats, y: Floats, u: Floats, v: Floats, w: Floats) -> Floats:
     return np.array(rows)
 
 
-def _residual2(m: Floats, x: Floats, y: Floats, u: Floats, v: Floats) -> Floats:
-    px, py = apply(m, x, y)
-    return (px - u) ** 2 + (py - v) ** 2
+def _residual2(m: Floats, data: Floats) -> Floats:
+    px, py = apply(m, data[0], data[1])
+    return (px - data[2]) ** 2 + (py - data[3]) ** 2
 
 
 def _clipped(
-    data: tuple[Floats, Floats, Floats, Floats], w: Floats, kind: str, sigma: float, iterations: int
+    data: Floats, w: Floats, kind: str, sigma: float, iterations: int
 ) -> tuple[Floats, NDArray[np.bool_]]:
     needed = 2 if kind == "similarity" else 3
     used = w > 0
     matrix = np.full((2, 3), np.nan)
     for _ in range(iterations + 1):
-        part = tuple(a[used] for a in data)
-        if kind == "similarity":
-            matrix = _similarity(*part, w[used], None)
-        else:
-            matrix = _affine(*part, w[used])
-        r2 = _residual2(matrix, *data)
+        fit = _similarity if kind == "similarity" else _affine
+        matrix = fit(data[:, used], w[used])
+        r2 = _residual2(matrix, data)
         # The median of squared distances is 2 ln 2 variances of one axis; fitted parameters shrink it.
         count = int(used.sum())
         freedom = max(2 * count - 2 * needed, 1) / (2 * count)
@@ -180,8 +179,8 @@ def fit_transform(
     x, y : (n,) array-like
         Positions of the same stars in the frame, px. Pairs with a NaN are left out.
     kind : {'similarity', 'affine', 'auto'}
-        'similarity' (mirrored where the stars are) has 4 parameters, 'affine' 6. 'auto' takes the affine one only
-        with at least 12 stars and where an F-test finds less than one chance in 1e5 that it is not needed.
+        'similarity' (mirrored where the stars are) has 4 parameters, 'affine' 6. 'auto' takes the affine one
+        only with at least 12 stars, and where an F-test gives its being needless less than one chance in 1e5.
     sigma : float
         Stars farther than this many standard deviations (of one axis, robust) are left out.
     iterations : int
@@ -209,15 +208,11 @@ def fit_transform(
     n = len(arrays[0])
     w = np.ones(n) if weights is None else np.array(weights, np.float64)
     if any(a.shape != (n,) for a in (*arrays, w)):
-        raise InputError(f"ref_x, ref_y, x, y and weights differ in length: {[a.shape for a in (*arrays, w)]}")
+        shapes = [a.shape for a in (*arrays, w)]
+        raise InputError(f"ref_x, ref_y, x, y and weights differ in length: {shapes}")
     good = np.isfinite(np.sum(arrays, axis=0)) & np.isfinite(w) & (w > 0)
     w[~good] = 0.0
-    data = (
-        np.where(good, arrays[0], 0.0),
-        np.where(good, arrays[1], 0.0),
-        np.where(good, arrays[2], 0.0),
-        np.where(good, arrays[3], 0.0),
-    )
+    data = np.where(good, np.array(arrays), 0.0)
     needed = 3 if kind == "affine" else 2
     if good.sum() < needed:
         raise AlignmentError(f"{int(good.sum())} usable star pair(s): {kind} needs at least {needed}")
@@ -227,11 +222,11 @@ def fit_transform(
         matrix, used = _clipped(data, w, "similarity", sigma, iterations)
         if used.sum() >= AFFINE_STARS:
             matrix, used = _affine_if_needed(data, w, matrix, used, sigma, iterations)
-    return matrix, used, math.sqrt(float(np.mean(_residual2(matrix, *data)[used])))
+    return matrix, used, math.sqrt(float(np.mean(_residual2(matrix, data)[used])))
 
 
 def _affine_if_needed(
-    data: tuple[Floats, Floats, Floats, Floats],
+    data: Floats,
     w: Floats,
     matrix: Floats,
     used: NDArray[np.bool_],
@@ -246,12 +241,12 @@ def _affine_if_needed(
     freedom = 2 * int(both.sum()) - 6
     if both.sum() < AFFINE_STARS:
         return matrix, used
-    part = tuple(a[both] for a in data)
+    part, w_part = data[:, both], w[both]
     # Both models on the same stars, or the comparison would be one of the clipping.
-    similar = float((w[both] * _residual2(_similarity(*part, w[both], None), *part)).sum())
-    general = float((w[both] * _residual2(_affine(*part, w[both]), *part)).sum())
+    similar = float((w_part * _residual2(_similarity(part, w_part), part)).sum())
+    general = float((w_part * _residual2(_affine(part, w_part), part)).sum())
     # Below 1e-6 px the residuals are rounding, not measurements.
-    if similar <= 1e-12 * w[both].sum():
+    if similar <= 1e-12 * w_part.sum():
         return matrix, used
     ratio = (similar - general) / 2 / max(general / freedom, 1e-300)
     return (affine, affine_used) if fdtrc(2, freedom, ratio) < AFFINE_CHANCE else (matrix, used)

@@ -1,7 +1,17 @@
 """The only place that imports zarr or icechunk."""
 
+from .plain import write_plain_zarr
 from .reading import read_dataset
 from .store import Commit, Store
 from .transactions import ConflictError, FrameSlots, Transaction, write_frames
 
-__all__ = ["Commit", "ConflictError", "FrameSlots", "Store", "Transaction", "read_dataset", "write_frames"]
+__all__ = [
+    "Commit",
+    "ConflictError",
+    "FrameSlots",
+    "Store",
+    "Transaction",
+    "read_dataset",
+    "write_frames",
+    "write_plain_zarr",
+]

@@ -9,7 +9,8 @@ import xarray as xr
 
 from . import drawn, palette, prepare, select, style
 
-PPT = 1e3
+#: More points than this of comparison stars are left to the bins: a page of them would be slow and as full.
+POINTS_SHOWN = 60_000
 #: Curves drawn under each other share their time axis with the light curve, not the other one.
 ROWS = ("t", "row")
 
@@ -134,27 +135,20 @@ def comparisons(
         The tick of each curve says star, weight and point-to-point scatter.
     """
     curves, labels, level = drawn.comparison_rows(lc, aperture, count)
-    layers = []
+    parts: dict[str, list[tuple[np.ndarray, ...]]] = {"points": [], "bins": []}
     for row, c in enumerate(curves):
-        shift = level[row] - 1
-        good = c.good
-        colour = palette.VERMILLION if row == 0 else palette.BLUE
-        if c.time.size * len(curves) <= 60_000 or bins <= 0:
-            layers.append(
-                style.points(c.time[good], c.flux[good] + shift, color=colour, alpha=0.3, size=8, dims=ROWS)
-            )
+        good, colour = c.good, palette.VERMILLION if row == 0 else palette.BLUE
+        parts["points"].append(_row(c.time[good], c.flux[good], level[row], c.star, colour))
         if bins > 0 and good.any():
-            t, f, _, _ = c.bins(bins)
-            layers.append(
-                style.points(
-                    t,
-                    f + shift,
-                    hover={"star": np.full(t.size, c.star), "flux": np.round(f, 5)},
-                    color=colour,
-                    size=22,
-                    dims=ROWS,
-                )
-            )
+            parts["bins"].append(_row(*c.bins(bins)[:2], level[row], c.star, colour))
+    layers = []
+    if not parts["bins"] or sum(part[0].size for part in parts["points"]) <= POINTS_SHOWN:
+        t, y, _, _, colour = (np.concatenate(column) for column in zip(*parts["points"], strict=True))
+        layers.append(style.points(t, y, colours=colour, alpha=0.3, size=8, dims=ROWS))
+    if parts["bins"]:
+        t, y, flux, star, colour = (np.concatenate(column) for column in zip(*parts["bins"], strict=True))
+        hover = {"star": star, "flux": np.round(flux, 5)}
+        layers.append(style.points(t, y, hover=hover, colours=colour, size=22, dims=ROWS))
     height = 90 + 46 * len(curves)
     return style.framed(
         style.stacked(layers),
@@ -166,6 +160,11 @@ def comparisons(
         ylim=(level[-1] - 0.7 * abs(level[-1]) / len(level), 0.8 * abs(level[-1]) / len(level)),
         show_legend=False,
     )
+
+
+def _row(time: np.ndarray, flux: np.ndarray, level: float, star: int, colour: str) -> tuple[np.ndarray, ...]:
+    """Time, height in the plot, flux, star and colour of the points of one curve of several."""
+    return time, flux + level - 1, flux, np.full(time.size, star), np.full(time.size, colour)
 
 
 def systematics(
@@ -189,18 +188,15 @@ def systematics(
     """
     c, table = drawn.disturbances(lc, target, aperture, night)
     layers = [*style.marks(prepare.flip_times(c.time, c.flip))]
-    for row, (_, values, level, low_high) in enumerate(table):
-        layers.append(
-            style.points(
-                c.time,
-                level - row * 1.25,
-                hover={low_high[0]: np.round(values, 5)},
-                color=drawn.row_colour(row),
-                alpha=0.7,
-                size=10,
-                dims=ROWS,
-            )
-        )
+    count = c.time.size
+    hover = {
+        "quantity": np.repeat([name for *_, (name, _) in table], count),
+        "value": np.round(np.concatenate([values for _, values, _, _ in table]), 5),
+    }
+    height = np.concatenate([level - row * 1.25 for row, (_, _, level, _) in enumerate(table)])
+    colours = np.repeat([drawn.row_colour(row) for row in range(len(table))], count)
+    time = np.tile(c.time, len(table))
+    layers.append(style.points(time, height, hover=hover, colours=colours, alpha=0.7, size=10, dims=ROWS))
     labels = [label for label, *_ in table]
     return style.framed(
         style.stacked(layers),

@@ -38,10 +38,11 @@ h2.part {{ font-size: 25px; margin: 40px 0 -8px; }}
 .card span {{ color: {MUTED}; font-size: 13.5px; }}
 .plot {{ width: 100%; overflow: hidden; }}
 .narrow {{ max-width: 760px; margin: 0 auto; }}
-.grid2 {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 10px 22px; }}
+.pairs {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 10px 22px; }}
 .scroll {{ overflow: auto; max-height: 430px; }}
+.scroll table {{ width: auto; min-width: 62%; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14.5px; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; padding: 6px 14px 6px 0; border-bottom: 1px solid #e6eaee; vertical-align: top; }}
+th, td {{ text-align: left; padding: 6px 26px 6px 0; border-bottom: 1px solid #e6eaee; vertical-align: top; }}
 thead th {{ position: sticky; top: 0; background: #fff; color: {MUTED}; font-weight: 600;
   white-space: nowrap; }}
 tbody th {{ font-weight: 500; color: {MUTED}; white-space: nowrap; width: 1%; padding-right: 26px; }}

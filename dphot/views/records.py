@@ -74,14 +74,14 @@ def telescope(nights: Sequence[Record]) -> str:
     """The telescope, and what is not known of it with what that costs."""
     known: Record = next((n["telescope"] for n in nights if n.get("telescope")), {})
     costs = unique(f"{m['name']} is not known: {m['cost']}" for n in nights for m in n.get("missing", []))
-    return markup.warnings(costs) + markup.pairs((str(k), v) for k, v in known.items())
+    return markup.warnings(costs) + markup.pairs(_units(known))
 
 
 def software(nights: Sequence[Record]) -> str:
     """Reference, settings and versions; where nights differ, each of them."""
     out = [
         "<h3>Reference</h3>",
-        *(markup.pairs(content.items()) for content, _ in _groups(nights, "reference")),
+        *(markup.pairs(_units(content)) for content, _ in _groups(nights, "reference")),
     ]
     out.append("<h3>Settings and software</h3>")
     for name, key in (("Settings", "config"), ("Software", "software")):
@@ -90,6 +90,25 @@ def software(nights: Sequence[Record]) -> str:
             span = "" if len(groups) == 1 else f" of {when[0]}" + (f" to {when[-1]}" if len(when) > 1 else "")
             out.append(markup.details(name + span, markup.pairs(content.items())))
     return "\n".join(out)
+
+
+UNITS = {
+    "altitude": "m",
+    "dec": "deg",
+    "diameter": "m",
+    "fwhm": "px",
+    "gain": "e-/ADU",
+    "latitude": "deg",
+    "longitude": "deg east",
+    "ra": "deg",
+    "saturation": "ADU",
+}
+
+
+def _units(record: Record) -> Iterable[tuple[str, str]]:
+    for name, value in record.items():
+        unit = UNITS.get(name, "") if isinstance(value, (int, float)) else ""
+        yield name, f"{markup.plain(value)} {unit}".rstrip()
 
 
 def _groups(nights: Sequence[Record], key: str) -> list[tuple[Record, list[str]]]:

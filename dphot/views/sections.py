@@ -15,6 +15,9 @@ from . import curves, facts, markup, precision, psf, select, stars
 #: At most this many nights get a light curve of their own, the latest ones.
 NIGHTS_SHOWN = 8
 
+#: Images narrower than this (screen pixels) fit any screen and keep their size.
+SMALL = 300
+
 #: Name and explanation of each section.
 TEXTS = {
     "field": (
@@ -87,8 +90,8 @@ class Sections:
             self._view("raw", self._place("raw", curves.raw(lc))),
         ]
         if reference is not None and "psf" in reference:
-            views = [self._place(f"psf{i}", v, narrow=True) for i, v in enumerate(psf.psf(reference))]
-            pieces.append(self._view("psf", f'<div class="grid2">{"".join(views)}</div>'))
+            views = [self._place(f"psf{i}", view) for i, view in enumerate(psf.psf(reference))]
+            pieces.append(self._view("psf", f'<div class="pairs">{"".join(views)}</div>'))
         plot = self._place("precision", precision.precision(lc))
         pieces.append(self._view("precision", plot, _apertures(lc), _flags(lc, self.curve.star)))
         return "\n".join(pieces)
@@ -178,14 +181,16 @@ def _flags(lc: xr.Dataset, target: int) -> str:
 
 
 def responsive(figure: LayoutDOM) -> LayoutDOM:
-    """The figure as wide as its place: an image keeps its proportions, another figure its height."""
+    """The figure as wide as its place: an image keeps its proportions (a small one its size), others their height."""
     plots: list[Any] = list(figure.select({"type": Plot}))
     for plot in plots:
         plot.output_backend = "canvas"
+        if plot.frame_width and plot.frame_width < SMALL:
+            continue
         if plot.frame_width and plot.frame_height:
             ratio = plot.frame_width / plot.frame_height
             plot.update(frame_width=None, frame_height=None, width=None, height=None)
-            plot.update(match_aspect=True, aspect_ratio=0.97 * ratio, sizing_mode="scale_width")
+            plot.update(match_aspect=True, aspect_ratio=0.93 * ratio, sizing_mode="scale_width")
         else:
             plot.update(width=None, sizing_mode="stretch_width")
     for toolbar in figure.select({"type": Toolbar}):

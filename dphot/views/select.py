@@ -178,7 +178,6 @@ def curve(
         keep &= nights == night
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(time[rows], kind="stable")]
-    offset = int(np.floor(time[rows[0]])) if rows.size else 0
     paths = lc["path"].values[rows] if "path" in lc.variables else [""] * rows.size
     radius = (
         float(np.nanmedian(lc["aperture_radius"].isel(aperture=ap).values))

@@ -95,7 +95,7 @@ def show_stars(
         title=select.heading(lc, f"{field['comparisons'].size} comparison stars of {x.size}"),
         xlabel="x (px)",
         ylabel="y (px)",
-        legend_position="bottom",
+        legend_position="top",
         legend_cols=3,
         **limits,
     )

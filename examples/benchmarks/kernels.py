@@ -87,7 +87,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(figures))
         return
-    print(f"{SIZE} x {SIZE} px, {STARS} stars, {RADII.size} radii up to {RADII[-1]:.1f} px, one core, best runs")
+    print(f"{SIZE} x {SIZE} px, {STARS} stars, {RADII.size} radii to {RADII[-1]:.1f} px, best runs")
     for name, row in figures.items():
         print(f"{name:26s}" + "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
     ratios = sep_ms / dphot_ms, photutils_ms / dphot_ms
