@@ -1,9 +1,9 @@
 """Asterism matching: the transform between two star lists, or a refusal with its numbers.
 
-Triangles of neighbouring bright stars that agree in shape and size propose transforms (Groth 1986, AJ 91, 1244;
-here with absolute sides, since the scale is known to a few per cent), and each proposal is counted on all bright
-stars. Statistics alone accept: the number of transforms, among all that could be tried between unrelated lists,
-that would match as many stars by chance. A prior only proposes.
+Triangles of neighbouring bright stars that agree in shape and size propose transforms (Groth 1986, AJ 91,
+1244; here with absolute sides, since the scale is known to a few per cent); each proposal is counted on all
+bright stars. Statistics alone accept: the number of transforms, of all that could be tried between unrelated
+lists, that would match as many stars by chance. A prior only proposes.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 800
 BRIGHT = 600
 #: Stars of both lists this close in pixels of the detector may be its own (hot pixels).
 REST_RADIUS = 0.5
-#: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this share
-#: of both lists agrees.
+#: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this
+#: share of both lists agrees.
 REST_SHIFT, REST_SHARE = 0.1, 0.5
 
 
@@ -71,8 +71,8 @@ class Match:
 def _refine(
     matrix: Floats, ref: StarList, frame: StarList, tolerance: float
 ) -> tuple[Floats, Indices, Floats]:
-    """Similarity fitted to the bright stars that match it until these no longer change; their frame indices and
-    distances."""
+    """Similarity fitted to the bright stars that match it until these no longer change; the stars' indices in
+    the frame and their distances."""
     m = matrix.copy()
     rx, ry = ref.x[:BRIGHT], ref.y[:BRIGHT]
     previous = np.empty(0, np.int64)
@@ -175,7 +175,7 @@ def _distinct(found: Floats, ref: StarList, tolerance: float) -> list[Floats]:
 
 
 def _prior_search(prior: Floats, ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
-    """The best transform that shifts of the prior propose, judged as any other (here one star defines a shift)."""
+    """The best transform that shifts of the prior propose, judged as any other (one star defines a shift)."""
     n, reach = 200, 15 * tolerance
     px, py = apply(prior, ref.x[:n], ref.y[:n])
     dx, dy = frame.x[None, :n] - px[:, None], frame.y[None, :n] - py[:, None]
@@ -247,8 +247,8 @@ def match(
     """The transform from a reference star list to a frame's, found from the pattern of the stars alone.
 
     Bears shifts of most of the field, any rotation, mirrored frames, missing and false stars, and brightness
-    orders that agree only roughly. Stars at the same detector position in both lists (hot pixels, or a field that
-    did not move) are first left out; the transform they give is believed only where the others give none.
+    orders that agree only roughly. Stars at the same detector position in both lists (hot pixels, or a field
+    that did not move) are first left out; their transform is believed only where the others give none.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def match(
     allow_mirror : bool
         Whether a mirrored frame is possible.
     prior : (2, 3) array-like, optional
-        A transform likely to be near, such as the neighbouring frame's: one more proposal, judged as any other.
+        A transform likely to be near, such as the neighbouring frame's: a proposal, judged as any other.
     exclude : (x, y) of array-likes, optional
         Detector positions known not to be stars: what lies within 1 px of them is left out of both lists.
     kind : {'auto', 'similarity', 'affine'}
@@ -310,9 +310,9 @@ def match(
         best = _at_rest(ref, frame, tolerance, limits)
     if not best.log_chance < LOG_CHANCE:
         raise AlignmentError(
-            f"no trustworthy transform between {len(rx)} reference and {len(fx)} frame stars: the best matches "
-            f"{best.count} stars within {tolerance:g} px, and 10^{best.log_chance:.1f} as good are expected by chance "
-            f"(10^{LOG_CHANCE:.0f} allowed)"
+            f"no trustworthy transform between {len(rx)} reference and {len(fx)} frame stars: the best "
+            f"matches {best.count} stars within {tolerance:g} px, and 10^{best.log_chance:.1f} as good are "
+            f"expected by chance (10^{LOG_CHANCE:.0f} allowed)"
         )
     barred = None
     if rest_is_likely and not from_rest:
@@ -327,9 +327,9 @@ def match(
         away = seed is not None and _motion(seed, rx, ry) > 5 * tolerance
         if away or result.n < REST_SHARE * max(len(rx), len(fx)):
             raise AlignmentError(
-                f"of {len(rx)} reference and {len(fx)} frame stars only {result.n} agree, by lying exactly where the "
-                f"reference's do{', while the prior has moved' if away else ''}: hot pixels would do the same "
-                "(give their positions as exclude=)"
+                f"of {len(rx)} reference and {len(fx)} frame stars only {result.n} agree, by lying exactly "
+                f"where the reference's do{', while the prior has moved' if away else ''}: hot pixels "
+                "would do the same (give their positions as exclude=)"
             )
     return result
 
@@ -342,7 +342,7 @@ def _motion(m: Floats, x: Floats, y: Floats) -> float:
 def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolerance: float) -> bool:
     """Whether the pairs at rest are the detector's own, where the field moves by `m`.
 
-    They are if it moves by far more, or if they themselves do not move at all: stars follow even a small drift.
+    They are if it moves by far more, or if they themselves do not move at all: stars follow a small drift.
     """
     pairs = np.flatnonzero(rest >= 0)
     x, y, u, v = ref.x[pairs], ref.y[pairs], frame.x[rest[pairs]], frame.y[rest[pairs]]

@@ -11,9 +11,9 @@ from numba import njit
 
 @njit(cache=True, nogil=True, fastmath=False)
 def spread_brightest(x, y, n, cell, per_cell):  # pragma: no cover - compiled
-    """Indices of the `n` brightest (first) stars, at most `per_cell` in a square of side `cell` as far as they go.
+    """Indices of the `n` brightest (first) stars, at most `per_cell` in a square of side `cell`.
 
-    The cap keeps a trail or the core of a cluster from using up the list.
+    Where these are too few the rest follow. The cap keeps a trail or a cluster's core from using up the list.
     """
     total = len(x)
     x0, y0 = x.min(), y.min()
@@ -111,10 +111,10 @@ def triangles(x, y, graph, most):  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True, fastmath=False)
 def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover - compiled
-    """Index pairs (k, 2) of triangles equal in shape within `tolerance` px a side, in size within `max_scale`.
+    """Index pairs (k, 2) of triangles equal in shape within `tolerance` px, in size within `max_scale`.
 
-    Triangles are binned by two ratios of their sides; `side_f` comes sorted by the longest side, and so are the
-    bins. At most `most` pairs are given.
+    Triangles are binned by two ratios of their sides; `side_f` comes sorted by the longest side, and so are
+    the bins. At most `most` pairs are given.
     """
     nb, nc = 32, 64  # bins of b/a over [0.5, 1] and of c/a over [0, 1]
     start = np.zeros(nb * nc + 1, np.int64)
@@ -187,7 +187,7 @@ def least_votes(pairs, vertex_r, vertex_f, n_r, n_f):  # pragma: no cover - comp
 
 @njit(cache=True, nogil=True, fastmath=False)
 def fit_similarity(x, y, u, v, n, m):  # pragma: no cover - compiled
-    """Least-squares similarity of the first `n` pairs, of the better parity, into `m` (2, 3); its determinant."""
+    """Least-squares similarity of the first `n` pairs, of the better parity, into `m`; its determinant."""
     x0 = y0 = u0 = v0 = 0.0
     for i in range(n):
         x0 += x[i] / n
@@ -296,10 +296,11 @@ def pairs_between(px, py, inner, outer, x, y, box, start, order):  # pragma: no 
 def verify(
     rx, ry, x, y, box, start, order, pairs, rank, vertex_r, vertex_f, reach, near, limits, enough
 ):  # pragma: no cover - compiled
-    """Try candidates in order of rank; of those that match well (k, 7): the matrix's two rows and the matches.
+    """Try candidates in order of rank; of those that match well (k, 7): the matrix's rows and the matches.
 
-    A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before all
-    are counted. `limits` is (max_scale, mirror allowed 0/1, candidates to try); `enough` matches end the search.
+    A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before
+    all are counted. `limits` is (max_scale, mirror allowed 0/1, candidates to try); `enough` matches end the
+    search.
     """
     n = len(rx)
     out = np.empty((int(limits[2]), 7))

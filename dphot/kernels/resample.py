@@ -23,13 +23,14 @@ def _bilinear(image, mask, m, out, valid):  # pragma: no cover - compiled
             if not (x >= 0.0 and y >= 0.0 and x <= nx - 1 and y <= ny - 1):
                 out[j, i] = np.nan
                 continue
-            x0 = int(x)
-            y0 = int(y)
+            # Unsigned, or each index would be tested for counting from the end.
+            x0 = np.uint64(x)
+            y0 = np.uint64(y)
             fx = x - x0
             fy = y - y0
             # A pixel that weighs nothing is not looked at: it may be masked, or lie outside.
-            x1 = x0 + 1 if fx > 0.0 else x0
-            y1 = y0 + 1 if fy > 0.0 else y0
+            x1 = x0 + np.uint64(fx > 0.0)
+            y1 = y0 + np.uint64(fy > 0.0)
             if mask[y0, x0] | mask[y0, x1] | mask[y1, x0] | mask[y1, x1]:
                 out[j, i] = np.nan
                 continue
@@ -48,7 +49,7 @@ def to_reference(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Values of a frame at the pixels of the reference, bilinear.
 
-    A transform of unit scale keeps the flux of whatever lies well inside: each pixel's four weights sum to one.
+    A transform of unit scale keeps the flux of what lies well inside: each pixel's four weights sum to one.
 
     Parameters
     ----------

@@ -95,6 +95,7 @@ def plot(
         style.stacked(layers),
         title=heading,
         xlabel=c.time_label,
+        xlim=c.time_limits,
         ylabel="differential flux",
         ylim=(low, high),
         legend_position="top",
@@ -143,18 +144,19 @@ def comparisons(
             parts["bins"].append(_row(*c.bins(bins)[:2], level[row], c.star, colour))
     layers = []
     if not parts["bins"] or sum(part[0].size for part in parts["points"]) <= POINTS_SHOWN:
-        t, y, _, _, colour = (np.concatenate(column) for column in zip(*parts["points"], strict=True))
-        layers.append(style.points(t, y, colours=colour, alpha=0.3, size=8, dims=ROWS))
+        t, y, _, _, colours = (np.concatenate(column) for column in zip(*parts["points"], strict=True))
+        layers.append(style.points(t, y, colours=colours, alpha=0.3, size=8, dims=ROWS))
     if parts["bins"]:
-        t, y, flux, star, colour = (np.concatenate(column) for column in zip(*parts["bins"], strict=True))
+        t, y, flux, star, colours = (np.concatenate(column) for column in zip(*parts["bins"], strict=True))
         hover = {"star": star, "flux": np.round(flux, 5)}
-        layers.append(style.points(t, y, hover=hover, colours=colour, size=22, dims=ROWS))
+        layers.append(style.points(t, y, hover=hover, colours=colours, size=22, dims=ROWS))
     height = 90 + 46 * len(curves)
     return style.framed(
         style.stacked(layers),
         title=select.heading(lc, "target and comparison stars"),
         height=height,
         xlabel=curves[0].time_label,
+        xlim=curves[0].time_limits,
         ylabel="",
         yticks=list(zip(level, labels, strict=True)),
         ylim=(level[-1] - 0.7 * abs(level[-1]) / len(level), 0.8 * abs(level[-1]) / len(level)),
@@ -202,6 +204,7 @@ def systematics(
         style.stacked(layers),
         title=select.heading(lc, night or "", "systematics"),
         xlabel=c.time_label,
+        xlim=c.time_limits,
         ylabel="",
         height=110 + 74 * len(table),
         yticks=[(-1.25 * row, label) for row, label in enumerate(labels)],
@@ -246,6 +249,7 @@ def raw(lc: xr.Dataset, aperture: int | None = None, *, night: str | None = None
         height=290,
         title=select.heading(lc, night or "", "raw flux and artificial star"),
         xlabel="",
+        xlim=c.time_limits,
         ylabel="relative raw flux",
         ylim=prepare.limits(both, percent=0),
         legend_position="top",

@@ -66,9 +66,9 @@ def comparison_rows(
     """Curves of the target and its comparison stars, their labels, and the level each is drawn at."""
     target, ap = select.resolve(lc, None, aperture)
     weight = select.weights(lc, ap)
-    stars = [target, *select.comparisons(lc, ap, target, count)]
-    curves = [select.curve(lc, star, ap) for star in stars]
-    curves = [c for c in curves if c.time.size]
+    measured = np.isfinite(lc["diff_flux"].isel(aperture=ap).transpose("time", "star").values).any(axis=0)
+    stars = [star for star in select.comparisons(lc, ap, target, count) if measured[star]]
+    curves = [select.curve(lc, star, ap) for star in (target, *stars)]
     scatter = {c.star: c.precision()["point_to_point"] for c in curves}
     labels = [
         f"{'target' if c.star == target else 'star'} {c.star}   {facts.ppt(scatter[c.star])}"
@@ -78,8 +78,8 @@ def comparison_rows(
     spans = [
         float(np.subtract(*prepare.limits(c.flux[c.good], 0)[::-1])) if c.good.any() else 0.0 for c in curves
     ]
-    step = 1.15 * float(np.median(spans)) or 0.01
-    level = [0.0, -max(step, 0.65 * (spans[0] + step) if spans else step)]
+    step = 1.15 * float(np.median(spans[1:] or spans)) or 0.01
+    level = [0.0, -max(step, 0.65 * (spans[0] + step) if len(spans) > 1 else step)]
     level.extend(level[1] - step * (row + 1) for row in range(len(curves)))
     return curves, labels, level[: len(curves)]
 

@@ -54,17 +54,17 @@ def facts(
             "Target",
             f"star {c.star} at ({float(lc['star_x'][c.star]):.1f}, {float(lc['star_y'][c.star]):.1f}) px",
         ),
-        ("Frames", f"{c.time.size} measured, {int(c.flagged.sum())} of them flagged; {lost} not measured"),
+        ("Frames", f"{c.time.size} measured ({int(c.flagged.sum())} flagged), {lost} lost"),
         ("Aperture", f"{c.radius:.2f} px radius ({c.aperture + 1} of {lc.sizes['aperture']})"),
         ("Comparison stars", str(len(select.comparisons(lc, c.aperture, c.star)))),
         ("Scatter about the mean", f"{ppt(p['rms'])} (the star's own variation included)"),
         ("Point-to-point scatter", f"{ppt(p['point_to_point'])} per frame"),
         (f"Same, in {width} bins", f"{ppt(p['binned_point_to_point'])} over {p['bins']} bins"),
-        ("Expected by the noise model", f"{ppt(p['model'])} per frame, scintillation apart"),
+        ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation apart"),
     ]
     scintillation = lc["scintillation"].values if "scintillation" in lc.variables else np.empty(0)
     if np.isfinite(scintillation).any():
-        out.append(("Expected scintillation", f"{ppt(float(np.nanmedian(scintillation)))} per frame"))
+        out.append(("Scintillation expected", f"{ppt(float(np.nanmedian(scintillation)))} per frame"))
     if "exposure" in lc.variables and np.isfinite(lc["exposure"].values).any():
         out.append(("Exposure", f"{float(np.nanmedian(lc['exposure'].values)):g} s"))
     known = (

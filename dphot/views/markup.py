@@ -38,8 +38,9 @@ h2.part {{ font-size: 25px; margin: 40px 0 -8px; }}
 .card span {{ color: {MUTED}; font-size: 13.5px; }}
 .plot {{ width: 100%; overflow: hidden; }}
 .narrow {{ max-width: 760px; margin: 0 auto; }}
-.pairs {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 10px 22px; }}
-.scroll {{ overflow: auto; max-height: 430px; }}
+.pairs {{ display: grid; gap: 10px 22px;
+  grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }}
+.scroll {{ overflow: auto; max-height: 560px; }}
 .scroll table {{ width: auto; min-width: 62%; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 14.5px; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 6px 26px 6px 0; border-bottom: 1px solid #e6eaee; vertical-align: top; }}

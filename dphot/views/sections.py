@@ -181,7 +181,7 @@ def _flags(lc: xr.Dataset, target: int) -> str:
 
 
 def responsive(figure: LayoutDOM) -> LayoutDOM:
-    """The figure as wide as its place: an image keeps its proportions (a small one its size), others their height."""
+    """The figure as wide as its place: images keep their proportions (small ones their size)."""
     plots: list[Any] = list(figure.select({"type": Plot}))
     for plot in plots:
         plot.output_backend = "canvas"

@@ -78,6 +78,11 @@ class Curve:
         return f"{self.scale} − {self.offset} (days)"
 
     @property
+    def time_limits(self) -> tuple[float, float]:
+        """Range of the time axis."""
+        return prepare.limits(self.time, pad=0.02, percent=0)
+
+    @property
     def good(self) -> np.ndarray:
         """True where nothing speaks against the point."""
         return ~self.flagged
@@ -157,7 +162,7 @@ def curve(
     Raises
     ------
     InputError
-        If the dataset holds no differential photometry, or no such star, aperture or night.
+        If the dataset holds no differential photometry, no such star, aperture or night, or no point of it.
     """
     require(lc, "diff_flux", "diff_err")
     star, ap = resolve(lc, target, aperture)
@@ -169,14 +174,16 @@ def curve(
     star_bits &= telling_bits(star_bits)
     frame_bits = _frames(lc, "frame_flags", count) & FRAME_BITS
     nights = lc["night"].values.astype(str) if "night" in lc.variables else np.full(count, "")
-    keep = np.isfinite(time) & np.isfinite(flux)
+    timed = np.isfinite(time)
     if night is not None:
         if night not in nights:
-            raise InputError(
-                f"night = {night!r}: the dataset has {', '.join(sorted(set(nights))) or 'no nights'}"
-            )
-        keep &= nights == night
-    rows = np.flatnonzero(keep)
+            raise InputError(f"night = {night!r}: the dataset has {', '.join(sorted(set(nights)))}")
+        timed &= nights == night
+    rows = np.flatnonzero(timed & np.isfinite(flux))
+    if rows.size == 0:
+        where = f"star {star} in aperture {ap}" + (f" on {night}" if night else "")
+        raise InputError(f"{where} has no measured point; choose another target or aperture")
+    offset = int(np.floor(time[timed].min()))  # of the frames, not the star's points: all stars share it
     rows = rows[np.argsort(time[rows], kind="stable")]
     paths = lc["path"].values[rows] if "path" in lc.variables else [""] * rows.size
     radius = (

@@ -43,7 +43,8 @@ def finish(plot: Any, element: Any) -> None:
     for legend in figure.legend:
         legend.label_text_font, legend.label_text_font_size, legend.label_text_color = FONT, "12px", INK
         legend.border_line_color = None
-        legend.background_fill_alpha = 0.85
+        above = getattr(plot, "legend_position", "") == "top"
+        legend.background_fill_alpha = 0.0 if above else 0.85
         legend.padding = legend.margin = 6
         legend.click_policy = "hide"
 
@@ -71,11 +72,12 @@ def points(
 ) -> Any:
     """Points, the columns of `hover` under the pointer; a layout's figures share axes of equal `dims`.
 
-    One call with `colours` for each point is much quicker than many calls.
+    One call with `colours` for each point is much quicker than many calls. `size` is an area (screen px2).
     """
     extra = dict(hover or {})
     data = pd.DataFrame({dims[0]: x, dims[1]: y, **extra})
     settings = {"size": 16, "line_color": None, "color": BLUE} | options
+    settings["size"] = settings["size"] ** 0.5  # Bokeh's is a diameter
     columns = list(extra)
     if colours is not None:
         data["colour"], settings["color"] = colours, hv.dim("colour")

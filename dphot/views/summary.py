@@ -64,9 +64,9 @@ def _table(rows: list[tuple[str, str]]) -> Any:
     """Names and values as text in a figure without axes: it needs nothing but Bokeh to be shown."""
     level = -np.arange(len(rows), dtype=float)
     common = {"text_font_size": "12px", "text_align": "left", "backend": "bokeh"}
-    names = hv.Labels((np.zeros(len(rows)), level, [name for name, _ in rows]), ["column", "row"], "text")
+    names = hv.Labels((np.zeros(len(rows)), level, [name for name, _ in rows]), ["column", "line"], "text")
     values = hv.Labels(
-        (np.full(len(rows), 0.5), level, [value for _, value in rows]), ["column", "row"], "text"
+        (np.full(len(rows), 0.55), level, [value for _, value in rows]), ["column", "line"], "text"
     )
     both = names.opts(text_color=palette.MUTED, **common) * values.opts(text_color=palette.INK, **common)
     return style.framed(
@@ -75,7 +75,7 @@ def _table(rows: list[tuple[str, str]]) -> Any:
         height=90 + 26 * len(rows),
         xaxis=None,
         yaxis=None,
-        xlim=(-0.02, 1.45),
+        xlim=(-0.02, 1.5),
         ylim=(-len(rows) + 0.4, 0.6),
         title="figures",
         hooks=[style.finish, style.no_grid],

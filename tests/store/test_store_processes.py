@@ -1,7 +1,6 @@
 """Several processes: workers that write frames, writers that compete, writers that are killed."""
 
 import multiprocessing
-import os
 import pickle
 import signal
 import subprocess
@@ -97,13 +96,8 @@ def test_a_killed_writer_leaves_the_last_commit_and_no_lock(store, night):
     assert not store.frames
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_named(store, tmp_path, night):
-    folder = tmp_path / "field.dphot"
-    folder.chmod(0o500)
-    try:
-        with pytest.raises(StoreError, match=r"field.dphot: cannot be written"):
-            store.transaction("x").__enter__()
-        assert Store.open(store.path).history()
-    finally:
-        folder.chmod(0o700)
+def test_a_folder_that_cannot_be_written_is_named(store, tmp_path):
+    (tmp_path / "field.dphot" / "dphot.lock").mkdir()  # permissions would not stop a test that runs as root
+    with pytest.raises(StoreError, match=r"field.dphot: cannot be written"):
+        store.transaction("x").__enter__()
+    assert Store.open(store.path).history()

@@ -1,0 +1,106 @@
+"""Fits against transforms that are known, and algebra that must undo itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dphot.errors import AlignmentError, InputError
+from dphot.kernels import transform
+
+
+def turned(rotation, scale=1.0, mirror=False, shift=(5.0, -3.0)):
+    t = np.radians(rotation)
+    linear = scale * np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]])
+    return np.column_stack([linear @ np.diag([1.0, -1.0 if mirror else 1.0]), shift])
+
+
+@pytest.fixture
+def stars():
+    return np.random.default_rng(0).uniform(0, 1000, (2, 400))
+
+
+@pytest.mark.parametrize("rotation", [-179.0, -90.0, -12.5, 0.0, 45.0, 91.0, 180.0])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_decompose_gives_back_what_made_the_matrix(rotation, mirror):
+    matrix = turned(rotation, 1.013, mirror)
+    parts = transform.decompose(matrix, (501, 301))
+    x, y = transform.apply(matrix, 150.0, 250.0)
+    assert (parts.dx, parts.dy) == pytest.approx((x - 150, y - 250))
+    assert parts.rotation == pytest.approx(rotation)
+    assert parts.scale == pytest.approx(1.013)
+    assert parts.flip == (abs(rotation) > 90) and parts.mirror == mirror
+
+
+def test_inverse_and_product(stars):
+    a, b = turned(33, 1.01, True), turned(-70, 0.99)
+    np.testing.assert_allclose(
+        transform.apply(transform.invert(a), *transform.apply(a, *stars)), stars, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        transform.apply(transform.compose(a, b), *stars),
+        transform.apply(a, *transform.apply(b, *stars)),
+        atol=1e-9,
+    )
+    with pytest.raises(InputError, match="determinant 0"):
+        transform.invert(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["similarity", "affine", "auto"])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_exact_pairs_give_the_exact_transform(stars, kind, mirror):
+    truth = turned(77, 1.004, mirror)
+    matrix, used, rms = transform.fit_transform(*stars, *transform.apply(truth, *stars), kind)
+    np.testing.assert_allclose(matrix, truth, atol=1e-9)
+    assert used.all() and rms < 1e-9
+
+
+def test_wrong_pairs_are_clipped(stars):
+    rng = np.random.default_rng(1)
+    truth = turned(10)
+    x, y = transform.apply(truth, *stars) + rng.normal(0, 0.1, stars.shape)
+    x[:80] += rng.uniform(2, 30, 80)
+    matrix, used, rms = transform.fit_transform(*stars, x, y)
+    assert not used[:80].any() and used[80:].sum() > 312
+    assert rms == pytest.approx(0.1 * np.sqrt(2), rel=0.1)
+    assert np.abs(np.subtract(transform.apply(matrix, *stars), transform.apply(truth, *stars))).max() < 0.03
+
+
+def test_affine_only_where_the_stars_ask(stars):
+    rng = np.random.default_rng(2)
+    sheared = turned(5)
+    sheared[0, 1] += 0.0005  # half a pixel over the field
+    chosen = {"similar": 0, "sheared": 0}
+    for _ in range(50):
+        noise = rng.normal(0, 0.1, stars.shape)
+        for name, truth in (("similar", turned(5)), ("sheared", sheared)):
+            m, _, _ = transform.fit_transform(*stars, *(transform.apply(truth, *stars) + noise), "auto")
+            chosen[name] += not np.isclose(m[0, 0], m[1, 1], rtol=0, atol=1e-12)
+    assert chosen == {"similar": 0, "sheared": 50}
+    few = stars[:, :8]
+    m, _, _ = transform.fit_transform(*few, *transform.apply(sheared, *few), "auto")
+    assert m[0, 0] == pytest.approx(m[1, 1], abs=1e-12)
+
+
+def test_weights_and_nan(stars):
+    x, y = transform.apply(turned(3), *stars)
+    x[:300] += 1.0
+    x[300] = np.nan
+    weights = np.where(np.arange(400) < 300, 0.0, 2.0)
+    matrix, used, _ = transform.fit_transform(*stars, x, y, weights=weights)
+    np.testing.assert_allclose(matrix, turned(3), atol=1e-9)
+    assert used.sum() == 99
+
+
+def test_what_is_not_determined_is_refused():
+    line = np.arange(5.0)
+    with pytest.raises(AlignmentError, match="1 usable"):
+        transform.fit_transform([1], [1], [2], [2])
+    with pytest.raises(AlignmentError, match="on one line"):
+        transform.fit_transform(line, line, line, line, "affine")
+    with pytest.raises(AlignmentError, match="one position"):
+        transform.fit_transform([1, 1], [2, 2], [3, 3], [4, 4])
+    with pytest.raises(InputError, match="kind='cubic'"):
+        transform.fit_transform(line, line, line, line, "cubic")
+    with pytest.raises(InputError, match="differ in length"):
+        transform.fit_transform(line, line, line, line[:3])

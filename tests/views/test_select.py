@@ -1,0 +1,140 @@
+"""What goes into a plot: one star and aperture, flagged points known, errors that name the cure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import views_factory as factory
+import xarray as xr
+
+from dphot.errors import InputError
+from dphot.flags import StarFlag
+from dphot.views import drawn, facts, select
+
+
+def test_curve_is_the_targets_in_the_best_aperture(lc: xr.Dataset) -> None:
+    c = select.curve(lc)
+    best = lc.attrs["aperture"]
+    assert (c.star, c.aperture, c.offset, c.scale) == (0, best, 2461000, "BJD (TDB)")
+    assert c.time.size == lc.sizes["time"] - 1  # one frame could not be read
+    np.testing.assert_array_equal(c.flux, lc.diff_flux.values[c.rows, best, 0])
+    np.testing.assert_allclose(c.time + c.offset, lc.bjd_tdb.values[c.rows])
+
+
+def test_flagged_points_are_those_that_speak_against_a_point(lc: xr.Dataset) -> None:
+    c = select.curve(lc)
+    saturated = (lc.flags.values[c.rows, 0] & int(StarFlag.SATURATED)) != 0
+    assert c.flagged[saturated].all() and c.reason[int(np.flatnonzero(saturated)[0])] == "SATURATED"
+    assert {"CLOUD", "SATURATED", "none"} == set(c.reason)
+    always = select.curve(lc, target=6)  # a neighbour in every frame: not a matter of single points
+    assert set(always.reason) == {"CLOUD", "none"}
+
+
+def test_unfit_points_are_flagged_even_if_all_are() -> None:
+    always, once = np.full(9, int(StarFlag.SATURATED)), np.array([int(StarFlag.COSMIC)] + 8 * [0])
+    assert select.telling_bits(always) & StarFlag.SATURATED
+    assert select.telling_bits(once) & StarFlag.COSMIC
+    assert not select.telling_bits(np.full(9, int(StarFlag.BAD_PIXEL))) & StarFlag.BAD_PIXEL
+
+
+def test_utc_where_barycentric_times_are_not_known(lc: xr.Dataset) -> None:
+    c = select.curve(lc.assign(bjd_tdb=lc.bjd_tdb * np.nan))
+    assert c.scale == "JD (UTC)"
+    np.testing.assert_allclose(c.time + c.offset, lc.jd_utc.values[c.rows])
+
+
+def test_rows_come_in_time_order(lc: xr.Dataset) -> None:
+    mixed = lc.isel(time=np.random.default_rng(0).permutation(lc.sizes["time"]))
+    assert (np.diff(select.curve(mixed).time) > 0).all()
+    np.testing.assert_array_equal(select.curve(mixed).flux, select.curve(lc).flux)
+
+
+def test_all_stars_share_the_offset(lc: xr.Dataset) -> None:
+    two = factory.make_lc(nights=2)
+    late = two.diff_flux.copy()
+    late[: two.sizes["time"] // 2, :, 1] = np.nan
+    assert {select.curve(two.assign(diff_flux=late), star).offset for star in (0, 1)} == {2461000}
+
+
+def test_one_night(lc: xr.Dataset) -> None:
+    two = factory.make_lc(nights=2)
+    c = select.curve(two, night="2025-11-22")
+    assert set(c.night) == {"2025-11-22"} and c.offset == 2461001
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "named"),
+    [
+        ({}, {"target": 99}, "target = 99.*0 to 39"),
+        ({}, {"aperture": -1}, "aperture = -1.*0 to 5"),
+        ({}, {"night": "1999-01-01"}, "1999-01-01.*2025-11-21"),
+        ({"drop": "diff_flux"}, {}, r"diff_flux.*dphot\.differential"),
+        ({"attrs": {}}, {}, "no target is known"),
+        ({"blank": 3}, {"target": 3}, "star 3 .* no measured point"),
+    ],
+)
+def test_errors_name_the_value_and_the_cure(lc: xr.Dataset, change: dict, arguments: dict, named: str) -> None:
+    if "drop" in change:
+        lc = lc.drop_vars(change["drop"])
+    if "attrs" in change:
+        lc = lc.drop_attrs()
+    if "blank" in change:
+        lc = lc.assign(diff_flux=lc.diff_flux.where(np.arange(lc.sizes["star"]) != change["blank"]))
+    with pytest.raises(InputError, match=named):
+        select.curve(lc, **arguments)
+
+
+def test_comparisons_come_heaviest_first(lc: xr.Dataset) -> None:
+    aperture = lc.attrs["aperture"]
+    stars = select.comparisons(lc, aperture, 0)
+    assert sorted(stars) == sorted(lc.attrs["comparisons"])
+    assert (np.diff(lc.weight.values[aperture][stars]) <= 0).all()
+    assert select.comparisons(lc, aperture, 0, 3) == stars[:3]
+
+
+def test_comparison_rows_do_not_overlap(lc: xr.Dataset) -> None:
+    curves, labels, level = drawn.comparison_rows(lc, None, 15)
+    assert len(curves) == len(labels) == len(level) == 16
+    assert curves[0].star == 0 and labels[0].startswith("target 0")
+    assert (np.diff(level) < 0).all()
+    lowest = np.percentile(curves[0].flux[curves[0].good], 1) - 1
+    assert lowest > level[1]
+
+
+def test_a_comparison_without_points_is_left_out(lc: xr.Dataset) -> None:
+    lc = lc.assign(diff_flux=lc.diff_flux.where(np.arange(lc.sizes["star"]) != 1))
+    assert 1 not in [c.star for c in drawn.comparison_rows(lc, None, 15)[0]]
+
+
+def test_truth_is_laid_on_the_good_points(lc: xr.Dataset) -> None:
+    c = select.curve(lc)
+    laid = drawn.scaled_truth(c, 1234.5 * factory.make_truth(lc.bjd_tdb.values))
+    residual = (c.flux - laid)[c.good]
+    assert abs(np.median(residual)) < 3e-4 and residual.std() < 3.5e-3
+    assert laid.max() / laid.min() == pytest.approx(1 / (1 - factory.DEPTH))
+
+
+def test_the_half_turn_of_a_flip_does_not_hide_the_rotation(lc: xr.Dataset) -> None:
+    table = {label.split("\n")[0]: values for label, values, _, _ in drawn.disturbances(lc, None, None, None)[1]}
+    assert np.abs(table["rotation"]).max() < 0.1
+    assert set(table) == {"diff. flux", "dx", "dy", "FWHM", "airmass", "sky", "rotation", "flip"}
+
+
+def test_noise_model_needs_electrons(lc: xr.Dataset) -> None:
+    assert drawn.precision_table(lc)["terms"]
+    assert not drawn.precision_table(lc.assign_attrs(flux_unit="ADU"))["terms"]
+
+
+def test_noise_model_meets_the_scatter(lc: xr.Dataset) -> None:
+    """The invented stars scatter by photons, sky and 1.2 ppt; the model holds all but that."""
+    table = drawn.precision_table(lc)
+    use = np.isfinite(table["scatter"]) & (table["flux"] < 1e5)
+    expected = np.interp(table["flux"][use], table["grid"], table["terms"]["total"] * 1e3)
+    assert np.median(table["scatter"][use] / expected) == pytest.approx(1.0, abs=0.08)
+
+
+def test_flags_are_counted(lc: xr.Dataset) -> None:
+    counts = {name: (mine, total) for name, mine, total in facts.flag_counts(lc, 0)}
+    assert counts["SATURATED"] == (4, 4)
+    assert counts["NEIGHBOUR"] == (0, lc.sizes["time"])
+    assert counts["UNREADABLE"] == (1, None)
