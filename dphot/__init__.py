@@ -23,6 +23,7 @@ from .photometry import photometry
 from .reduction import reduce
 from .store import Store
 from .telescope import Telescope
+from .views import accessor as _accessor  # noqa: F401  (registers Dataset.dphot; plots load on first use)
 
 __version__ = version("dphot")
 

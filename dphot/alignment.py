@@ -41,8 +41,7 @@ def make_reference(
     config = config or Config()
     records = list(cube.record.values)
     arrays = masters_of(masters, records[0])
-    chosen = references.choose(records, arrays, config, steps=steps)
-    return references.make(chosen, arrays, config, steps)
+    return references.build(records, arrays, config, steps=steps)
 
 
 def align(calibrated: xr.Dataset, transforms: xr.DataArray, shape: tuple[int, int] | None = None) -> xr.DataArray:

@@ -2,20 +2,49 @@
 
 Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file cannot be read; 4 calibration missing under
 --strict; 5 nothing can be aligned; 6 the store cannot be made, opened or written; 130 interrupted.
+
+With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an error;
+messages go to the standard error. Nothing that exists is overwritten without --overwrite.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import numpy as np
 
 from . import __version__, commands
 from .config import Config, descriptions
-from .errors import DphotError
+from .errors import DphotError, InputError
+
+TARGET = "star index; x,y in pixels of the reference; or ra,dec (02:04:10.3,+46:41:16 or 31.04d,46.69d)"
+FLAGS = """The CSV has one row for each frame, those that were not measured with empty values: jd_utc and bjd_tdb
+(mid-exposure), diff_flux, diff_err, airmass, fwhm, dx, dy (px), sky (e-/px), flags: the star's bits (1 saturated,
+2 edge, 4 bad pixel, 8 neighbour, 16 cosmic ray, 32 non-linear, 64 not finite), plus 65536 times the frame's
+(1 unreadable, 2 not aligned, 4 few stars, 8 cloud, 16 time not known, 32 calibration missing)."""
+
+
+class UsageError(InputError):
+    """The arguments cannot be understood."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that wants options in full, and leaves it to `main` to tell of errors."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:
@@ -25,95 +54,131 @@ def _settings(parser: argparse.ArgumentParser) -> None:
     texts = descriptions()
     for field in fields(Config):
         option = "--" + field.name.replace("_", "-")
-        default = ",".join(f"{v:g}" for v in field.default) if isinstance(field.default, tuple) and field.default and (
-            isinstance(field.default[0], float)) else field.default  # fmt: skip
-        text = texts[field.name].replace("`", "").replace("%", "%%")
+        text = " ".join(texts[field.name].split()).replace("`", "").replace("%", "%%")
         if isinstance(field.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            shown = f" [{default}]" if default not in ("", (), 0, 0.0) and len(str(default)) < 40 else ""
-            group.add_argument(option, metavar="VALUE", default=None, help=text + shown.replace("%", "%%"))
+            metavar = {int: "N", float: "X", tuple: "A,B,..."}.get(type(field.default), "VALUE")
+            group.add_argument(option, metavar=metavar, default=None, help=text + _default(field.default))
+
+
+def _default(value: Any) -> str:
+    """A setting's default for the help; nothing where the text says what the default does."""
+    if isinstance(value, tuple):
+        value = ",".join(f"{v:g}" for v in value[:3]) + (f",...,{value[-1]:g}" if len(value) > 3 else "")
+    return f" [{value}]" if value not in ("", 0, 0.0) else ""
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes, 0 or more")
+    return int(text)
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster [one a core]; 0: none")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is running, tcp://host:8786")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--workers", type=_count, metavar="N", help="processes of a local cluster [one a core]; 0: none")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is running, tcp://host:8786")
+
+
+def _curve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", default=None, metavar="INDEX|X,Y|RA,DEC",
+                        help=f"{TARGET} [what reduce was told, or the brightest star]")  # fmt: skip
+    parser.add_argument("--filter", default=None, help="needed where the store holds several")
+    parser.add_argument("--comparisons", default=None, metavar="I,J,...", help="comparison stars [automatic]")
+    parser.add_argument("--exclude", default=None, metavar="I,J,...", help="stars never used as comparison")
+    parser.add_argument("--aperture", type=int, default=None, metavar="N", help="index of the aperture [the best]")
 
 
 def build() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    text = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
         prog="dphot", description="Time-series photometry of stars: raw FITS frames in, light curves out.",
-        epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=(__doc__ or "").partition("\n\n")[2], formatter_class=text,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"dphot {__version__}")
-    commands_ = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands_ = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        sub = commands_.add_parser(name, help=text, description=text)
+    def add(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        sub = commands_.add_parser(name, help=about, description=about, epilog=epilog, formatter_class=text)
         sub.set_defaults(run=getattr(commands, name))
         sub.add_argument("--json", action="store_true", help="print one JSON object of results as the last line")
         sub.add_argument("--quiet", action="store_true", help="no progress bars, no messages")
         return sub
 
     sub = add("simulate", "make folders of simulated frames, a folder a night, with the exact truth beside them")
-    sub.add_argument("folder")
-    sub.add_argument("--nights", type=int, default=1)
-    sub.add_argument("--frames", type=int, default=None, help="light frames a night")
-    sub.add_argument("--size", type=int, default=None, metavar="PX", help="width and height")
-    sub.add_argument("--seed", type=int, default=1, help="same seed, same bits")
-    sub.add_argument("--preset", default=None, help="tutorial, transit or hostile [a usual night]")
-    sub.add_argument("--compress", choices=("fz", "gz"), default=None)
-    sub.add_argument("--overwrite", action="store_true")
+    sub.add_argument("folder", help="where the nights' folders go")
+    sub.add_argument("--nights", type=int, default=1, metavar="N", help="[1]")
+    sub.add_argument("--frames", type=int, default=None, metavar="N", help="light frames a night [100]")
+    sub.add_argument("--size", type=int, default=None, metavar="PX", help="width and height [600]")
+    sub.add_argument("--seed", type=int, default=1, metavar="N", help="same seed, same bits [1]")
+    sub.add_argument("--preset", choices=("tutorial", "transit", "hostile"), default=None, help="[a usual night]")
+    sub.add_argument("--compress", choices=("fz", "gz"), default=None, help="write .fits.fz or .fits.gz")
+    sub.add_argument("--overwrite", action="store_true", help="replace the frames of a night that is there")
 
     sub = add("telescope", "the telescopes dphot knows: list them, show one, add one from a TOML file")
     sub.add_argument("action", choices=("list", "show", "add"))
-    sub.add_argument("name", nargs="?", help="name to show, or TOML file to add")
+    sub.add_argument("name", nargs="?", help="telescope to show (name or TOML file), or TOML file to add")
     sub.add_argument("--overwrite", action="store_true", help="replace a telescope of the same name")
 
     sub = add("scan", "what is in a folder of frames, by night, telescope, filter, type and target")
     sub.add_argument("folder", nargs="+")
-    sub.add_argument("--telescope", default=None)
-    sub.add_argument("--errors", action="store_true", help="list every file that cannot be used")
+    sub.add_argument("--telescope", default=None, metavar="NAME|FILE.toml", help="of all frames [found by the headers]")
+    sub.add_argument("--errors", action="store_true", help="list every file that cannot be used, and why")
 
     sub = add("reduce", "raw frames to a store: calibrate, align, measure, stack")
-    sub.add_argument("folder", nargs="+")
-    sub.add_argument("--store", required=True, help="the store to make")
+    sub.add_argument("folder", nargs="+", help="folders and files of one field, calibration frames among them")
+    sub.add_argument("--store", required=True, metavar="STORE", help="the store to make")
     sub.add_argument("--overwrite", action="store_true", help="replace a store that exists")
     _where(sub)
     _settings(sub)
 
-    sub = add("differential", "the light curve of a target")
+    sub = add("differential", "the light curve of a target", FLAGS)
     sub.add_argument("store")
-    sub.add_argument("--target", default=None, metavar="INDEX|X,Y|RA,DEC")
-    sub.add_argument("--filter", default=None)
-    sub.add_argument("--comparisons", default=None, metavar="I,J,...", help="comparison stars [automatic]")
-    sub.add_argument("--exclude", default=None, metavar="I,J,...", help="stars never used as comparison")
-    sub.add_argument("--aperture", type=int, default=None, help="index of the aperture [the best]")
+    _curve(sub)
     sub.add_argument("--csv", default=None, metavar="FILE", help="write the light curve, one row a frame")
-    sub.add_argument("--overwrite", action="store_true")
+    sub.add_argument("--overwrite", action="store_true", help="replace FILE")
 
     sub = add("report", "one self-contained HTML page about a store, and its plots as PNG")
     sub.add_argument("store")
     sub.add_argument("--output", default=None, metavar="FILE.html", help="[STORE.html]")
-    sub.add_argument("--target", default=None, metavar="INDEX|X,Y|RA,DEC")
     sub.add_argument("--png", default=None, metavar="FOLDER", help="write every plot as PNG, too")
-    sub.add_argument("--overwrite", action="store_true")
+    _curve(sub)
+    sub.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
-    sub = add("export", "measurements in another format")
+    sub = add("export", "measurements and light curves in another format",
+              "csv: the target's light curve, as `dphot differential --csv`. parquet: every measurement, a row for each\n"
+              "frame, aperture and star. netcdf, zarr: the whole dataset. phot: prose's format, one filter.")  # fmt: skip
     sub.add_argument("store")
-    sub.add_argument("output", help="a file (or folder for zarr)")
+    sub.add_argument("output", help="a file (a folder for zarr); .csv, .parquet, .nc, .zarr or .phot tells the format")
     sub.add_argument("--format", choices=("csv", "parquet", "netcdf", "zarr", "phot"), default=None, help="[by name]")
-    sub.add_argument("--filter", default=None)
-    sub.add_argument("--target", default=None, metavar="INDEX|X,Y|RA,DEC")
-    sub.add_argument("--overwrite", action="store_true")
+    _curve(sub)
+    sub.add_argument("--overwrite", action="store_true", help="replace what is there")
 
     sub = add("demo", "simulate the tutorial's night, reduce it, write the report, compare with the truth")
     sub.add_argument("--folder", default="dphot-demo", help="where to work [dphot-demo]")
-    sub.add_argument("--seed", type=int, default=1)
-    sub.add_argument("--overwrite", action="store_true", help="replace the folder")
+    sub.add_argument("--seed", type=int, default=1, metavar="N", help="of the simulation [1]")
+    sub.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier demo")
     _where(sub)
     return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments of one command.
+
+    Raises
+    ------
+    UsageError
+        If they cannot be understood; an option that is nearly right is named.
+    """
+    arguments, rest = build().parse_known_args(argv)
+    if rest:
+        known = ["--" + name.replace("_", "-") for name in vars(arguments)]
+        near = get_close_matches(rest[0].partition("=")[0], known, 1)
+        what = f"unknown argument {rest[0]}" + (f", did you mean {near[0]}?" if near else "")
+        raise UsageError(f"{what}; see dphot {arguments.command} --help")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,20 +194,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code (see the module's text).
     """
-    arguments = build().parse_args(argv)
+    try:
+        arguments = parse(argv)
+    except UsageError as error:
+        given = argparse.Namespace(command="", json="--json" in (sys.argv if argv is None else argv))
+        return _fail(given, error, str(error), error.exit_code)
     try:
         result: dict[str, Any] = arguments.run(arguments)
-    except DphotError as error:
-        print(f"dphot {arguments.command}: {error}", file=sys.stderr)
         if arguments.json:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}))
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; what was committed is kept", file=sys.stderr)
-        return 130
-    if arguments.json:
-        print(json.dumps(result, default=str, allow_nan=False))
+            print(json.dumps(plain(result), allow_nan=False))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as error:
+        return _fail(arguments, error, "interrupted; what was committed is kept", 130)
+    except DphotError as error:
+        return _fail(arguments, error, str(error), error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(arguments, error, f"{where}{error.strerror or error}", DphotError.exit_code)
+    except Exception as error:  # a defect: its traceback helps who mends it
+        traceback.print_exc()
+        return _fail(arguments, error, f"unexpected {type(error).__name__}: {error}", DphotError.exit_code)
     return 0
+
+
+def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
+    print(f"dphot {arguments.command}".strip() + f": {message}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"error": message, "kind": type(error).__name__, "exit_code": code}), flush=True)
+    return code
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: what is not finite becomes null, what it has no word for becomes text."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 if __name__ == "__main__":

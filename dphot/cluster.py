@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
+
+from .errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,29 +23,32 @@ WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 
+#: How long a scheduler may take to answer, and to have its first worker (s).
+TIMEOUT = 30
+
 
 def cores() -> int:
-    """Processors this process may use (a container's or a batch job's share, not the machine's)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores this process may use (a container's or a batch job's share, not the machine's)."""
+    from dask.system import cpu_count
+
+    return int(cpu_count())
 
 
 @contextmanager
 def _scripts_need_no_guard() -> Iterator[None]:
     """Keep new processes from running the user's script again.
 
-    A spawned process imports the parent's main script if the main module names its file, so a script without
-    ``if __name__ == "__main__"`` would start clusters for ever. Workers need nothing from it: functions defined in a
-    script travel by value.
+    A spawned process imports the parent's main script unless the main module is called ``__main__`` by its own
+    specification, so a script without ``if __name__ == "__main__"`` would start clusters for ever. Workers need nothing
+    from it: functions defined in a script travel by value.
     """
     main = sys.modules["__main__"]
-    file = main.__dict__.pop("__file__", None) if getattr(main, "__spec__", None) is None else None
+    before = main.__spec__
+    main.__spec__ = ModuleSpec("__main__", None)
     try:
         yield
     finally:
-        if file is not None:
-            main.__file__ = file
+        main.__spec__ = before
 
 
 @contextmanager
@@ -63,16 +68,23 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     distributed.Client or None
         The client that exists already in this process, if there is one and neither argument is given; it is left
         open. Otherwise one that is closed at the end. None with ``workers=0``.
+
+    Raises
+    ------
+    InputError
+        If the number of workers is negative, or nothing answers at the scheduler's address.
     """
     import dask
     from distributed import Client, LocalCluster, get_client
 
-    if workers == 0 and not scheduler:
-        yield None
-        return
+    if workers is not None and workers < 0:
+        raise InputError(f"workers = {workers}: give 0 (everything in this process), 1 or more")
     if scheduler:
-        with Client(scheduler) as client:
+        with _client_of(scheduler) as client:
             yield client
+        return
+    if workers == 0:
+        yield None
         return
     if workers is None:
         try:
@@ -96,3 +108,19 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         Client(cluster) as client,
     ):
         yield client
+
+
+def _client_of(address: str) -> Client:
+    """A client of a scheduler that is running and has a worker."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=TIMEOUT)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(f"scheduler {address}: no Dask scheduler answers there: {error}") from error
+    try:
+        client.wait_for_workers(1, timeout=TIMEOUT)
+    except TimeoutError as error:
+        client.close()
+        raise InputError(f"scheduler {address}: it has no workers; start some with `dask worker {address}`") from error
+    return client

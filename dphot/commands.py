@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from .config import Config
@@ -19,14 +19,16 @@ from .io.frames import scan as make_scan
 from .progress import Progress
 from .reduction import reduce as make_reduction
 from .store import Store
-from .telescope import Telescope, get, known
+from .summaries import curve_lines, curve_summary, store_lines, store_summary
+from .telescope import PRESETS, Telescope, get, known
 
 Result = dict[str, Any]
 
 
 def _say(arguments: argparse.Namespace, text: object) -> None:
+    """A message: on the standard output, which belongs to the result under --json."""
     if not arguments.quiet:
-        print(text)
+        print(text, file=sys.stderr if arguments.json else sys.stdout)
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:
@@ -42,6 +44,15 @@ def _indices(text: str | None, option: str) -> list[int] | None:
         raise InputError(f"--{option}: {text!r} is not a list of star numbers, as 1,2,5") from error
 
 
+def _curve_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the light curve is made, as `dphot.differential` takes it."""
+    return {
+        "comparisons": _indices(arguments.comparisons, "comparisons"),
+        "aperture": arguments.aperture,
+        "exclude": _indices(arguments.exclude, "exclude") or (),
+    }
+
+
 def settings(arguments: argparse.Namespace) -> Config:
     """The settings of a command: a file's, then the options'."""
     config = Config.from_toml(arguments.config) if arguments.config else Config()
@@ -54,11 +65,11 @@ def simulate(arguments: argparse.Namespace) -> Result:
     from .simulate import write_nights
 
     size = {} if arguments.size is None else {"size": arguments.size}
-    with _progress(arguments).bar("simulate", None) as bar:
+    with _progress(arguments).counter("simulate") as count:
         folders = write_nights(
             arguments.folder, nights=arguments.nights, frames=arguments.frames, seed=arguments.seed,
             preset=arguments.preset, compress=arguments.compress, overwrite=arguments.overwrite,
-            progress=lambda done, total: bar.update(), **size,
+            progress=count, **size,
         )  # fmt: skip
     for folder in folders:
         _say(arguments, folder)
@@ -68,16 +79,19 @@ def simulate(arguments: argparse.Namespace) -> Result:
 def telescope(arguments: argparse.Namespace) -> Result:
     """`dphot telescope`"""
     if arguments.action == "list":
-        names = sorted(known())
-        for name in names:
-            _say(arguments, name)
-        return {"telescopes": names}
+        telescopes = known()
+        for name, one in sorted(telescopes.items()):
+            also = ", ".join(n for n in one.names if n != name)
+            _say(arguments, f"{name}  ({also})" if also else name)
+        return {"telescopes": sorted(telescopes)}
     if not arguments.name:
-        raise InputError(f"telescope {arguments.action}: give the name of a telescope, or a TOML file")
+        raise InputError(f"{arguments.action}: give the name of a telescope, or a TOML file")
     if arguments.action == "add":
         added = Telescope.from_toml(arguments.name)
-        path = added.save()
+        path = added.save(overwrite=arguments.overwrite)
         _say(arguments, f"telescope {added.name!r} kept in {path}")
+        if any(added.name == Telescope.from_toml(preset).name for preset in PRESETS.glob("*.toml")):
+            _say(arguments, "it stands before dphot's own of that name")
         return {"telescope": added.name, "path": str(path)}
     shown = get(arguments.name)
     missing = dict(shown.missing())
@@ -91,16 +105,22 @@ def scan(arguments: argparse.Namespace) -> Result:
     """`dphot scan`"""
     table = make_scan(arguments.folder, telescope=arguments.telescope)
     _say(arguments, table)
-    if arguments.errors:
-        for path, error in table.errors.itertuples(index=False):
-            _say(arguments, f"{path}: {error}")
     records = table.to_pandas().to_dict("records")
+    errors = [{"path": r["path"], "error": r["error"]} for r in records if r["error"]]
+    if arguments.errors:
+        _say(arguments, "\n".join(f"{e['path']}: {e['error']}" for e in errors) or "every file can be used")
     counts: dict[str, int] = {}
     for r in records:
         kind = "unusable" if r["error"] else (r["type"] or "unknown")
         counts[kind] = counts.get(kind, 0) + 1
-    errors = [{"path": r["path"], "error": r["error"]} for r in records if r["error"]]
-    return {"files": len(records), "types": counts, "errors": errors}
+    return {
+        "files": len(records),
+        "nights": table.nights,
+        "types": counts,
+        "groups": table.summary().rename(columns={"exposure / s": "exposure"}).to_dict("records"),
+        "notes": [{"note": note, "frames": frames} for note, frames in table.notes],
+        "errors": errors,
+    }
 
 
 def reduce(arguments: argparse.Namespace) -> Result:
@@ -109,37 +129,8 @@ def reduce(arguments: argparse.Namespace) -> Result:
         arguments.folder, arguments.store, settings(arguments), workers=arguments.workers,
         scheduler=arguments.scheduler, overwrite=arguments.overwrite, progress=_progress(arguments),
     )  # fmt: skip
-    result = summary(store)
-    _say(arguments, f"{result['store']}: {result['frames_used']} of {result['frames']} frames measured, "
-                    f"{result['stars']} stars, {result['apertures']} apertures")  # fmt: skip
-    for item in result["frames_dropped"]:
-        _say(arguments, f"  dropped {item['path']}: {', '.join(item['flags'])}: {item['reason']}")
-    return result
-
-
-def summary(store: Store) -> Result:
-    """What a store holds, in numbers."""
-    records = series_records(store)
-    seconds = sum(r["elapsed_s"] for r in records)
-    frames = sum(r["frames"] for r in records)
-    first = next(iter(store.photometry.values()))
-    return {
-        "store": store.path,
-        "nights": len(store.nights),
-        "filters": list(store.photometry),
-        "frames": frames,
-        "frames_used": sum(r["frames_used"] for r in records),
-        "frames_dropped": [item for r in records for item in r["frames_dropped"]],
-        "stars": first.sizes["star"],
-        "apertures": first.sizes["aperture"],
-        "frames_per_second": round(frames / seconds, 2) if seconds else None,
-        "calibration_missing": sorted({m for r in records for m in r["calibration"]["missing"]}),
-    }
-
-
-def series_records(store: Store) -> list[Result]:
-    """The records of all nights and filters, in order."""
-    return [record for night in store.nights for record in night["series"]]
+    _say(arguments, "\n".join(store_lines(store)))
+    return store_summary(store)
 
 
 def pick(store: Store, name: str | None) -> xr.Dataset:
@@ -151,11 +142,13 @@ def pick(store: Store, name: str | None) -> xr.Dataset:
         If the filter is not there, or none is named and there are several.
     """
     filters = list(store.photometry)
-    if name is None and len(filters) == 1:
-        return store.photometry[filters[0]]
-    if name not in filters:
-        raise InputError(f"filter {name!r}: {store.path} holds {filters}; name one with --filter")
-    return store.photometry[name]
+    if not filters:
+        raise InputError(f"{store.path}: no night is reduced yet")
+    if name is None and len(filters) > 1:
+        raise InputError(f"{store.path} holds the filters {', '.join(filters)}: name one with --filter")
+    if name is not None and name not in filters:
+        raise InputError(f"--filter {name!r}: {store.path} holds {', '.join(map(repr, filters))}")
+    return store.photometry[filters[0] if name is None else name]
 
 
 def differential(arguments: argparse.Namespace) -> Result:
@@ -163,29 +156,13 @@ def differential(arguments: argparse.Namespace) -> Result:
     store = Store.open(arguments.store)
     if arguments.csv:
         refuse_existing(arguments.csv, arguments.overwrite)
-    lc = make_differential(
-        pick(store, arguments.filter).load(), arguments.target,
-        _indices(arguments.comparisons, "comparisons"), arguments.aperture,
-        _indices(arguments.exclude, "exclude") or (),
-    )  # fmt: skip
-    star, aperture = lc.attrs["target"], lc.attrs["aperture"]
-    curve = lc.diff_flux.values[:, aperture, star]
-    result = {
-        "target": star,
-        "aperture": aperture,
-        "aperture_radius": round(float(np.nanmedian(lc.aperture_radius.values[:, aperture])), 4),
-        "comparisons": lc.attrs["comparisons"],
-        "weights": [round(float(lc.weight.values[aperture, i]), 6) for i in lc.attrs["comparisons"]],
-        "frames": int(np.isfinite(curve).sum()),
-        "scatter": float(lc.scatter.values[aperture]),
-        "rms": float(np.nanstd(curve)),
-    }
+    lc = make_differential(pick(store, arguments.filter).load(), arguments.target, **_curve_options(arguments))
+    result = curve_summary(lc)
+    _say(arguments, "\n".join(curve_lines(result)))
     if arguments.csv:
         light_curve_csv(lc, arguments.csv)
         result["csv"] = arguments.csv
-    _say(arguments, f"star {star}, aperture {aperture} ({result['aperture_radius']:.2f} px), "
-                    f"{result['frames']} frames, point-to-point scatter {1e3 * result['scatter']:.2f} ppt; "
-                    f"comparisons {result['comparisons']}")  # fmt: skip
+        _say(arguments, f"  {arguments.csv}: {lc.sizes['time']} rows")
     return result
 
 
@@ -196,8 +173,13 @@ def report(arguments: argparse.Namespace) -> Result:
     store = Store.open(arguments.store)
     output = arguments.output or f"{Path(arguments.store.rstrip('/')).with_suffix('')}.html"
     refuse_existing(output, arguments.overwrite)
-    pngs = write_report(store, output, target=arguments.target, png=arguments.png)
+    pngs = write_report(
+        store, output, target=arguments.target, png=arguments.png, overwrite=arguments.overwrite,
+        filters=None if arguments.filter is None else [arguments.filter], **_curve_options(arguments),
+    )  # fmt: skip
     _say(arguments, output)
+    if pngs:
+        _say(arguments, f"{len(pngs)} plots in {arguments.png}")
     return {"report": str(output), "png": [str(p) for p in pngs]}
 
 
@@ -206,7 +188,7 @@ def export(arguments: argparse.Namespace) -> Result:
     store = Store.open(arguments.store)
     kind = write_export(
         store, pick(store, arguments.filter), arguments.output, format=arguments.format, target=arguments.target,
-        overwrite=arguments.overwrite,
+        overwrite=arguments.overwrite, **_curve_options(arguments),
     )  # fmt: skip
     _say(arguments, arguments.output)
     return {"output": arguments.output, "format": kind}

@@ -6,8 +6,10 @@ import ast
 import hashlib
 import inspect
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,17 +82,20 @@ class Config:
             (self.centroid in ("forced", "free"), "centroid", "forced or free"),
             (self.transform in ("auto", "similarity", "affine"), "transform", "auto, similarity or affine"),
             (self.frames in ("copy", "none"), "frames", "copy or none"),
-            (len(self.apertures) > 0 and min(self.apertures, default=0) > 0, "apertures", "positive radii"),
-            (len(self.annulus) == 2 and 0 < self.annulus[0] < self.annulus[-1], "annulus", "two radii, inner < outer"),
+            (_ascending(self.apertures), "apertures", "positive radii, ascending"),
+            (len(self.annulus) == 2 and _ascending(self.annulus), "annulus", "two radii, inner < outer"),
             (self.chunk >= 1, "chunk", "1 or more"),
             (self.min_stars >= 3, "min_stars", "3 or more: a transform needs three stars"),
             (self.max_stars >= 1, "max_stars", "1 or more"),
             (self.detection_sigma > 0, "detection_sigma", "a positive number"),
             (self.sky_sigma > 0, "sky_sigma", "a positive number"),
-            (self.gain >= 0 and self.saturation >= 0, "gain, saturation", "0 (unknown) or a positive number"),
+            (self.gain >= 0, "gain", "0 (unknown) or a positive number"),
+            (self.saturation >= 0, "saturation", "0 (unknown) or a positive number"),
+            (self.calibration_days >= 0, "calibration_days", "0 or a positive number"),
+            (all(":" in step for step in self.steps), "steps", "module:function"),
         ]
         problems = [
-            (name, f"{getattr(self, name.split(',')[0])!r} given, expected {expected}")
+            (name, f"{getattr(self, name)!r} given, expected {expected}")
             for passed, name, expected in checks
             if not passed
         ]
@@ -146,22 +151,42 @@ def coerce(values: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in values.items():
         if name not in defaults:
-            problems.append((name, f"unknown setting; known are {', '.join(sorted(defaults))}"))
+            near = get_close_matches(name, defaults, 1)
+            known = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(defaults))}"
+            problems.append((name, f"unknown setting; {known}"))
             continue
         default = defaults[name]
         try:
-            if isinstance(default, tuple):
-                items = value.split(",") if isinstance(value, str) else value
-                number = name != "steps"
-                out[name] = tuple(float(v) if number else str(v) for v in items if str(v).strip())
-            elif isinstance(default, bool):
-                if str(value).lower() not in ("true", "false", "1", "0"):
-                    raise ValueError
-                out[name] = str(value).lower() in ("true", "1")
-            else:
-                out[name] = type(default)(value)
-        except (TypeError, ValueError):
-            problems.append((name, f"{value!r} is not a {type(default).__name__}"))
+            out[name] = _typed(name, value, default)
+        except (TypeError, ValueError, OverflowError):
+            words = "names" if name == "steps" else "numbers"
+            kind = {bool: "true or false", int: "a whole number", float: "a number", tuple: f"a list of {words}"}
+            problems.append((name, f"{value!r} given, expected {kind.get(type(default), 'a text')}"))
     if problems:
         raise ValidationError("settings", problems)
     return out
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, bool):
+        words = {"true": True, "1": True, "false": False, "0": False}
+        if str(value).lower() not in words:
+            raise ValueError
+        return words[str(value).lower()]
+    if isinstance(value, (bool, dict)) or value is None:
+        raise TypeError
+    if isinstance(default, tuple):
+        items = value.split(",") if isinstance(value, str) else value
+        kind = str if name == "steps" else float
+        return tuple(kind(v) for v in items if str(v).strip())
+    if isinstance(default, str):
+        return ",".join(str(v) for v in value) if isinstance(value, (list, tuple)) else str(value)
+    number = float(value)
+    if math.isnan(number) or (isinstance(default, int) and number != int(number)):
+        raise ValueError
+    return type(default)(number)
+
+
+def _ascending(radii: tuple[float, ...]) -> bool:
+    """Whether there are radii, all positive and finite, each larger than the one before."""
+    return bool(radii) and all(a < b for a, b in pairwise((0.0, *radii, math.inf)))

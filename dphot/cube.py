@@ -11,6 +11,8 @@ import xarray as xr
 
 from .errors import InputError
 from .graph import lazy
+from .graph.assemble import instants
+from .store.encodings import restore
 
 if TYPE_CHECKING:
     from .io.frames import FrameTable
@@ -57,7 +59,7 @@ def cube(frames: FrameTable | xr.Dataset, chunk: int = 16) -> xr.Dataset:
 
 def _from_store(frames: xr.Dataset) -> xr.Dataset:
     """A cube of the raw frames that a store keeps, those that could not be read left out."""
-    records = [json.loads(str(text)) for text in frames.record.values]
+    records = [restore(json.loads(str(text))) for text in frames.record.values]
     whole = [i for i, r in enumerate(records) if not r["error"]]
     raw = frames.raw.isel(time=whole).data
     chosen = [records[i] for i in whole]
@@ -67,6 +69,6 @@ def _from_store(frames: xr.Dataset) -> xr.Dataset:
 def _labelled(raw: da.Array, items: da.Array, records: list[dict[str, Any]]) -> xr.Dataset:
     ds = xr.Dataset({"raw": (("time", "y", "x"), raw), "record": ("time", items)})
     ds = ds.assign_coords({k: ("time", np.array([r[k] for r in records])) for k in COORDINATES})
-    ds = ds.assign_coords(time=np.array([r["time"] for r in records], "datetime64[ns]"))
+    ds = ds.assign_coords(time=instants(records))
     ds["raw"].attrs.update(units="ADU", long_name="raw counts")
     return ds

@@ -22,6 +22,8 @@ from .progress import Progress
 from .reduction import reduce
 from .store import Store
 
+#: What a demo leaves in its folder.
+CONTENT = ("frames", "demo.dphot", "report.html")
 
 
 def run_demo(
@@ -68,11 +70,12 @@ def run_demo(
     if folder.exists():
         if not overwrite:
             raise InputError(f"{folder} exists already; give another --folder, or --overwrite to replace it")
+        foreign = sorted(p.name for p in folder.iterdir() if p.name not in CONTENT) if folder.is_dir() else [folder.name]
+        if foreign:
+            raise InputError(f"{folder} holds {foreign[0]}, which no demo made: it is not replaced; give another --folder")
         shutil.rmtree(folder)
-    with progress.bar("simulate", None) as bar:
-        (night,) = simulate.write_nights(
-            folder / "frames", seed=seed, preset="tutorial", progress=lambda done, total: bar.update()
-        )
+    with progress.counter("simulate") as count:
+        (night,) = simulate.write_nights(folder / "frames", seed=seed, preset="tutorial", progress=count)
     truth = simulate.open_truth(night / "truth.nc")
     with cluster.connect(workers, scheduler) as client:
         store = reduce(scan(folder / "frames"), folder / "demo.dphot", client=client, workers=0, progress=progress)

@@ -44,16 +44,17 @@ def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
         if not 0 <= target < n:
             raise InputError(f"target: there is no star {target}; the stars are 0 to {n - 1}")
         return int(target)
+    reach = 2.0 * float(np.nanmedian(obs.fwhm.values))
     if isinstance(target, str):
         ra, dec = sky_degrees(target)
         if not np.isfinite(obs.star_ra.values).any():
             raise InputError(f"target: {target!r}: the reference had no WCS, so give an index or x,y")
         east = (obs.star_ra.values - ra + 180.0) % 360.0 - 180.0
         distance = np.hypot(east * np.cos(np.radians(dec)), obs.star_dec.values - dec) * 3600
-        limit, unit = 10.0, "arcsec"
+        limit, unit = max(10.0, reach * _pixel_scale(obs)), "arcsec"
     else:
         distance = np.hypot(obs.star_x.values - target[0], obs.star_y.values - target[1])
-        limit, unit = 2.0 * float(np.nanmedian(obs.fwhm.values)), "px"
+        limit, unit = reach, "px"
     nearest = int(np.nanargmin(distance))
     if not distance[nearest] <= limit:
         raise InputError(
@@ -61,6 +62,15 @@ def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
             f"{distance[nearest]:.1f} {unit} away; reduce with this target to have it measured"
         )
     return nearest
+
+
+def _pixel_scale(obs: xr.Dataset) -> float:
+    """Arcseconds of a pixel, from the stars' positions on frame and sky; 0 with fewer than two stars."""
+    ra, dec = obs.star_ra.values, obs.star_dec.values
+    east = ((ra - ra[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec[0])) * 3600
+    away = np.hypot(obs.star_x.values - obs.star_x.values[0], obs.star_y.values - obs.star_y.values[0])
+    ratio = np.hypot(east, (dec - dec[0]) * 3600)[away > 0] / away[away > 0]
+    return float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else 0.0
 
 
 def differential(
@@ -94,7 +104,7 @@ def differential(
     Raises
     ------
     InputError
-        If the target is not there or no comparison star is left.
+        If the target is not there, or measured in fewer than three frames, or no comparison star is left.
 
     References
     ----------
@@ -106,12 +116,17 @@ def differential(
     star = find_star(obs, target)
     flux, flux_err = obs.flux.values, obs.flux_err.values
     lost = (obs.frame_flags.values & int(LOST)) != 0
+    points = int(np.count_nonzero(np.isfinite(flux[~lost, :, star]).any(axis=1)))
+    if points < 3:
+        raise InputError(
+            f"target: star {star} is measured in {points} of {obs.sizes['time']} frames; a light curve needs three"
+        )
     good = ((obs.flags.values & int(UNFIT)) == 0) & ~lost[:, None]
     use = _candidates(flux, good, star, comparisons, exclude)
     result = ensemble.broeg(np.where(lost[:, None, None], np.nan, flux), flux_err, target=star, use=use, good=good)
     scatter = ensemble.point_scatter(result.diff[:, :, star])
     if aperture is None:
-        aperture = int(ensemble.best_aperture(result.diff[:, :, star]))
+        aperture = _steadiest(result, star, scatter)
     elif not 0 <= aperture < obs.sizes["aperture"]:
         raise InputError(f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}")
     weight = result.weights
@@ -131,6 +146,19 @@ def differential(
     )
     validate(ds, DIFFERENTIAL, tuple(DIFFERENTIAL))
     return annotate(ds, DIFFERENTIAL)
+
+
+def _steadiest(result: ensemble.Ensemble, star: int, scatter: np.ndarray) -> int:
+    """The aperture with the least scatter of a star; with fewer than three points, with the least error."""
+    if np.isfinite(scatter).any():
+        return int(ensemble.best_aperture(result.diff[:, :, star]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.abs(result.diff_err[:, :, star] / result.diff[:, :, star])
+    points = np.isfinite(error).sum(axis=0)
+    if not points.any():
+        raise InputError(f"target: star {star} could not be measured in any frame with a comparison star; choose another")
+    mean = np.where(np.isfinite(error), error, 0.0).sum(axis=0) / np.maximum(points, 1)
+    return int(np.argmin(np.where(points == points.max(), mean, np.inf)))
 
 
 def _candidates(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +15,32 @@ import xarray as xr
 
 from .differential import differential
 from .errors import InputError
+from .phot import phot_dataset
 from .store import Store
 from .store.plain import write_plain_zarr
 
 #: Columns of a light curve, one row a frame.
 COLUMNS = ("jd_utc", "bjd_tdb", "diff_flux", "diff_err", "airmass", "fwhm", "dx", "dy", "sky", "flags")
 ENDINGS = {".csv": "csv", ".parquet": "parquet", ".nc": "netcdf", ".zarr": "zarr", ".phot": "phot"}
+#: Rows of a Parquet row group, which bounds the memory that writing takes.
+ROW_GROUP = 500_000
 
 
 def refuse_existing(path: str | Path, overwrite: bool) -> None:
-    """Nothing is overwritten without being told to.
+    """Nothing is overwritten without being told to, and a folder never by a file.
 
     Raises
     ------
     InputError
-        If the path exists.
+        If the path exists, or its folder does not.
     """
-    if Path(path).exists() and not overwrite:
+    path = Path(path)
+    if os.path.lexists(path) and not overwrite:
         raise InputError(f"{path} exists already; name another, or give --overwrite")
+    if path.is_dir() and not (path / "zarr.json").is_file():
+        raise InputError(f"{path} is a folder and not plain Zarr: it is not replaced; name another")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist; make it first")
 
 
 def light_curve(lc: xr.Dataset) -> pd.DataFrame:
@@ -41,19 +53,41 @@ def light_curve(lc: xr.Dataset) -> pd.DataFrame:
     values["diff_flux"] = lc.diff_flux.values[:, aperture, star]
     values["diff_err"] = lc.diff_err.values[:, aperture, star]
     values["sky"] = lc.sky.values[:, star]
-    values["flags"] = lc["flags"].values[:, star].astype(np.int64) | (lc.frame_flags.values.astype(np.int64) << 16)
-    return pd.DataFrame({name: values[name] for name in COLUMNS})
+    flags = lc["flags"].values[:, star].astype(np.int64) | (lc.frame_flags.values.astype(np.int64) << 16)
+    return pd.DataFrame({name: values[name].astype(np.float64) for name in COLUMNS[:-1]} | {"flags": flags})
 
 
 def light_curve_csv(lc: xr.Dataset, path: str | Path) -> None:
     """Write the light curve as CSV; numbers carry all their digits, what is not known is empty."""
-    light_curve(lc).to_csv(path, index=False)
+    _aside(path, lambda place: light_curve(lc).to_csv(place, index=False))
 
 
-def long_table(obs: xr.Dataset) -> pd.DataFrame:
-    """All measurements, a row for each frame, aperture and star."""
-    names = [str(v) for v in obs.data_vars if set(obs[v].dims) <= {"time", "aperture", "star"}]
-    return obs[names].to_dataframe(dim_order=["time", "aperture", "star"]).reset_index()
+def long_table(ds: xr.Dataset) -> pd.DataFrame:
+    """All variables of frames, apertures and stars, a row for each of their combinations.
+
+    The transform's six coefficients are columns of their own; the dataset's attributes are the table's `attrs`.
+    """
+    if "transform" in ds:
+        ds = ds.assign({f"transform_{i}": ds["transform"].isel(coefficient=i) for i in range(ds.sizes["coefficient"])})
+    dims = ["time", "aperture", "star"]
+    names = [str(v) for v in ds.data_vars if set(ds[v].dims) <= set(dims)]
+    table = ds[names].to_dataframe(dim_order=dims).reset_index()
+    table.attrs = {str(k): v for k, v in ds.attrs.items()}
+    return table
+
+
+def write_parquet(ds: xr.Dataset, path: str | Path) -> None:
+    """Write `long_table` as Parquet, some frames at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frames = max(1, ROW_GROUP // (ds.sizes["aperture"] * ds.sizes["star"]))
+    parts = (long_table(ds.isel(time=slice(i, i + frames))) for i in range(0, ds.sizes["time"], frames))
+    table = pa.Table.from_pandas(next(parts), preserve_index=False)
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        for part in parts:
+            writer.write_table(pa.Table.from_pandas(part, schema=table.schema, preserve_index=False))
 
 
 def export(
@@ -61,8 +95,11 @@ def export(
     obs: xr.Dataset,
     output: str | Path,
     format: str | None = None,
-    target: Any = None,
+    target: int | str | tuple[float, float] | None = None,
     overwrite: bool = False,
+    comparisons: Sequence[int] | None = None,
+    aperture: int | None = None,
+    exclude: Sequence[int] = (),
 ) -> str:
     """Write the measurements of one filter, with the differential light curves, in another format.
 
@@ -77,7 +114,7 @@ def export(
     format : str, optional
         ``csv`` (the target's light curve), ``parquet`` (all measurements as a long table), ``netcdf``, ``zarr`` or
         ``phot``; by default what the ending of `output` says.
-    target : optional
+    target, comparisons, aperture, exclude : optional
         See `dphot.differential`.
     overwrite : bool
         Replace what is there.
@@ -90,83 +127,61 @@ def export(
     Raises
     ------
     InputError
-        If the format is not known, or `output` exists.
+        If the format is not known, `output` exists, or there is no such target; nothing is written then.
     """
-    kind = format or ENDINGS.get(Path(output).suffix, "")
+    kind = format or ENDINGS.get(Path(output).suffix.lower(), "")
     if kind not in ENDINGS.values():
-        raise InputError(f"export: {str(output)!r} names no format; give --format, one of {', '.join(ENDINGS.values())}")
+        raise InputError(f"{str(output)!r} names no format; give --format, one of {', '.join(ENDINGS.values())}")
     refuse_existing(output, overwrite)
-    lc = differential(obs.load(), target)
-    if kind == "csv":
-        light_curve_csv(lc, output)
-    elif kind == "parquet":
-        long_table(lc).to_parquet(output, index=False)
-    elif kind == "netcdf":
-        portable(lc).to_netcdf(output, engine="h5netcdf")
-    elif kind == "zarr":
-        write_plain_zarr(portable(lc), output, overwrite=overwrite)
-    else:
-        phot_dataset(lc, stack_of(store, lc)).to_netcdf(output, engine="h5netcdf")
+    lc = differential(obs.load(), target, comparisons, aperture, exclude)
+    write: dict[str, Callable[[Path], Any]] = {
+        "csv": lambda path: light_curve(lc).to_csv(path, index=False),
+        "parquet": lambda path: write_parquet(lc, path),
+        "netcdf": lambda path: write_netcdf(portable(lc), path),
+        "zarr": lambda path: write_plain_zarr(portable(lc), path),
+        "phot": lambda path: write_netcdf(phot_dataset(store, lc), path),
+    }
+    _aside(output, write[kind])
     return kind
 
 
+def write_netcdf(ds: xr.Dataset, path: str | Path) -> None:
+    """Write NetCDF 4; instants to the nanosecond."""
+    whole = {"units": "nanoseconds since 1970-01-01", "dtype": "int64", "calendar": "proleptic_gregorian"}
+    encoding = {str(n): whole for n, v in ds.variables.items() if v.dtype.kind == "M"}
+    attributes = {k: _cdf_attribute(v) for k, v in ds.attrs.items()}
+    ds.assign_attrs(attributes).to_netcdf(path, engine="h5netcdf", encoding=encoding)
+
+
 def portable(ds: xr.Dataset) -> xr.Dataset:
-    """The dataset with attributes and texts that every format holds."""
-    out = ds.copy()
+    """The dataset with texts as every format holds them, and without the encodings of the store."""
+    out = ds.drop_encoding()
     for name in out.variables:
         if out[name].dtype.kind in "OT":
             out[name] = out[name].astype(str)
-    out.attrs = {k: v if isinstance(v, (str, int, float, list)) and v != [] else str(v) for k, v in ds.attrs.items()}
     return out
 
 
-def stack_of(store: Store, lc: xr.Dataset) -> np.ndarray | None:
-    """Stack of the filter's last night, or None."""
-    nights = store.stack.get(lc.attrs["filter"], {})
-    return nights[list(nights)[-1]].values if len(nights) else None
+def _cdf_attribute(value: Any) -> Any:
+    """An attribute as NetCDF has it: numbers, texts and lists of them; the rest as JSON."""
+    if isinstance(value, bool) or value is None or isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, (list, tuple)):
+        return list(value) if value and all(isinstance(v, (str, int, float)) for v in value) else json.dumps(value)
+    return value
 
 
-def phot_dataset(lc: xr.Dataset, stack: np.ndarray | None) -> xr.Dataset:
-    """The dataset of prose's ``.phot`` files (prose 2.x), which its `Observation` opens.
-
-    Dimensions are (apertures, star, time); frames that were not measured are left out, since prose replaces NaN.
-    """
-    measured = np.isfinite(lc.flux.values).any(axis=(1, 2))
-    lc = lc.isel(time=measured)
-    star, comps = lc.attrs["target"], lc.attrs["comparisons"]
-    barycentric = bool(np.isfinite(lc.bjd_tdb.values).all())
-    cube_, table = ("apertures", "star", "time"), ("apertures", "time")
-
-    def flat(name: str) -> np.ndarray:
-        return lc[name].transpose("aperture", "star", "time").values
-
-    n_apertures = lc.sizes["aperture"]
-    variables: dict[str, Any] = {
-        "raw_fluxes": (cube_, flat("flux")), "raw_errors": (cube_, flat("flux_err")),
-        "diff_fluxes": (cube_, flat("diff_flux")), "diff_errors": (cube_, flat("diff_err")),
-        "apertures_area": (table, lc.aperture_area.T.values), "apertures_radii": (table, lc.aperture_radius.T.values),
-        "alc": (table, lc.artificial.T.values),
-        "comps": (("apertures", "ncomps"), np.tile(np.asarray(comps, np.int64), (n_apertures, 1))),
-        "weights": (("apertures", "ncomps"), lc.weight.values[:, comps]),
-        "peaks": (("star", "time"), lc.peak.T.values),
-        "fwhmx": ("time", lc.fwhm_x.values), "fwhmy": ("time", lc.fwhm_y.values),
-        "sky": ("time", lc.sky_frame.values), "flip": ("time", np.where(lc["flip"].values == 1, "EAST", "WEST")),
-        "annulus_rin": ("time", lc.annulus_inner.values), "annulus_rout": ("time", lc.annulus_outer.values),
-        "path": ("time", lc.path.values.astype(str)),
-    }  # fmt: skip
-    for name in ("jd_utc", "bjd_tdb", "fwhm", "dx", "dy", "airmass", "exposure", "annulus_area"):
-        variables[name] = "time", lc[name].values
-    coords: dict[str, Any] = {
-        "time": ("time", lc["bjd_tdb" if barycentric else "jd_utc"].values),
-        "stars": (("star", "n"), np.column_stack([lc.star_x.values, lc.star_y.values])),
-    }
-    if stack is not None:
-        coords["stack"] = ("w", "h"), stack.astype(np.float64)
-    night = str(lc.night.values[0])
-    attrs = {
-        "telescope": lc.attrs["telescope"], "TELESCOP": lc.attrs["telescope"], "filter": lc.attrs["filter"],
-        "FILTER": lc.attrs["filter"], "exptime": float(np.median(lc.exposure.values)), "name": lc.attrs["object"],
-        "OBJECT": lc.attrs["object"], "date": night, "time_format": "bjd_tdb" if barycentric else "jd_utc",
-        "photometry": ["dphot"], "target": int(star), "aperture": int(lc.attrs["aperture"]), "method_diff": "broeg2005",
-    }  # fmt: skip
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
+def _aside(path: str | Path, write: Callable[[Path], Any]) -> None:
+    """Write beside the place and rename: a file is whole or not there, and what was there stays until then."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)

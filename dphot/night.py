@@ -1,4 +1,4 @@
-"""A night: plan, check, run, commit. The whole job is nights, one after the other, each one commit."""
+"""A night: run, commit. The whole job is nights, one after the other, each one commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import platform
 import time as clock
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +16,20 @@ import xarray as xr
 from . import schema
 from .calibration import masters as make_masters
 from .config import Config
-from .errors import CalibrationError, FrameError, InputError
+from .errors import CalibrationError, InputError
 from .flags import FrameFlag, decode
 from .graph import reference as references
-from .graph.assemble import photometry_dataset
+from .graph.assemble import instants, photometry_dataset
 from .graph.chunks import Slots, Task, measure_night
-from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
-from .graph.frame import Step, load_steps, trimmed_shape, unit
-from .io.choice import Choice, choose
-from .io.frames import FrameTable
-from .io.readers import read_frame
+from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
+from .graph.frame import Step, trimmed_shape, unit
+from .graph.reference import NoReference
+from .io.choice import dark_misfit
 from .io.site import site_of
+from .planning import NightSeries
 from .progress import Progress
 from .store import Store, Transaction
+from .store.encodings import plain
 from .store.layout import REFERENCE
 
 if TYPE_CHECKING:
@@ -39,137 +40,16 @@ Record = dict[str, Any]
 #: Packages whose versions can change a number.
 SOFTWARE = ("dphot", "numpy", "scipy", "numba", "astropy", "photutils", "sep", "dask", "xarray", "zarr", "icechunk")
 
-
-@dataclass(frozen=True)
-class NightSeries:
-    """The lights of one night in one filter, and the calibration frames that serve them."""
-
-    night: str
-    filter: str
-    lights: tuple[Record, ...]
-    """In time order, as the frame table has them; those with `error` become flagged rows."""
-    light: Record
-    """A light that stands for all: size, binning, exposure."""
-    choice: Choice
-
-
-def plan(table: FrameTable, config: Config) -> list[NightSeries]:
-    """What will be reduced, night by night.
-
-    Parameters
-    ----------
-    table : FrameTable
-        Frames of one field.
-    config : Config
-        `object` and `filter` select lights.
-
-    Returns
-    -------
-    list of NightSeries
-        In order of date, then filter.
-
-    Raises
-    ------
-    InputError
-        If there are no lights, or they show several targets or cameras and none is selected.
-    CalibrationError
-        Under `Config.strict`, if a bias, dark or flat is missing.
-    """
-    records = table.to_pandas().to_dict("records")
-    lights = [r for r in records if r["type"] == "light"]
-    lights = [r for r in lights if config.object in ("", r["object"]) and config.filter in ("", r["filter"])]
-    if not any(not r["error"] for r in lights):
-        raise InputError(_no_lights(records, config))
-    _check_one_field(lights)
-    calibrations = [r for r in records if r["type"] in ("bias", "dark", "flat")]
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in lights:
-        groups.setdefault((record["night"], record["filter"]), []).append(record)
-    nights = []
-    for (night, name), group in sorted(groups.items()):
-        light = _standard(group)
-        if light is None:
-            continue
-        members = tuple(_misfit(r, light) for r in _unique(group))
-        choice = choose(light, calibrations, config)
-        if choice.missing and config.strict:
-            raise CalibrationError(
-                f"night {night}, filter {name!r}: missing {'; '.join(choice.missing)}; add the frames, or drop --strict"
-            )
-        nights.append(NightSeries(night, name, members, light, choice))
-    return nights
-
-
-def _no_lights(records: Sequence[Record], config: Config) -> str:
-    kinds: dict[str, int] = {}
-    for r in records:
-        kind = f"unusable ({r['error']})" if r["error"] else (r["type"] or "of unknown type")
-        kinds[kind] = kinds.get(kind, 0) + 1
-    found = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    chosen = "".join(f", {k} {getattr(config, k)!r}" for k in ("object", "filter") if getattr(config, k))
-    return (
-        f"no light frames{chosen} among {len(records)} files ({found}); "
-        "name the image types in a telescope file, or select another object or filter"
-    )
-
-
-def _check_one_field(lights: Sequence[Record]) -> None:
-    for key, option in (("object", "--object"), ("telescope", "a folder for each telescope")):
-        values = sorted({r[key] for r in lights if not r["error"]})
-        if len(values) > 1:
-            raise InputError(f"the lights show several {key}s, {values}: a store holds one field; select with {option}")
-
-
-def _standard(group: Sequence[Record]) -> Record | None:
-    """The light that stands for a group: of its most frequent size, type and binning, the middle one."""
-    usable = [r for r in group if not r["error"]]
-    if not usable:
-        return None
-    kinds = [_kind(r) for r in usable]
-    common = max(sorted(set(kinds), key=str), key=kinds.count)
-    same = [r for r in usable if _kind(r) == common]
-    return same[len(same) // 2]
-
-
-def _kind(r: Record) -> tuple[Any, ...]:
-    return tuple(r[k] for k in ("width", "height", "dtype", "xbinning", "ybinning", "trim"))
-
-
-def _misfit(record: Record, light: Record) -> Record:
-    """The record, with an error where its image does not fit the night's others."""
-    if record["error"] or _kind(record) == _kind(light):
-        return record
-    was, expected = (f"{r['width']}x{r['height']} {r['dtype']}, binning {r['xbinning']}x{r['ybinning']}, "
-                     f"trim {r['trim'] or 'none'}" for r in (record, light))  # fmt: skip
-    return {**record, "error": f"is {was}; the night's frames are {expected}"}
-
-
-def _unique(group: Sequence[Record]) -> list[Record]:
-    """The group without copies: files of the same size, instant and content are one frame."""
-    out: list[Record] = []
-    seen: dict[tuple[Any, ...], list[Record]] = {}
-    for record in group:
-        key = record["size"], str(record["time"]), record["exposure"]
-        twins = seen.setdefault(key, [])
-        if twins and not record["error"] and _content(record) in [_content(t) for t in twins]:
-            continue
-        twins.append(record)
-        out.append(record)
-    return out
-
-
-def _content(record: Record) -> str:
-    try:
-        return read_frame(record["path"], record["hdu"])[1]
-    except FrameError:
-        return record["path"]
+#: Bytes for each pixel of a frame that is calibrated and measured, and of one that is added to a stack (measured).
+IN_WORK, STACKED = 40, 48
 
 
 def projected_memory(light: Record, config: Config) -> int:
     """Bytes that one worker needs at most: masters, a frame in work, and the stack's sums."""
     ny, nx = trimmed_shape(light)
-    per_pixel = 13 + 3 * 8 + (2 * 12 if config.stack else 0)
-    return ny * nx * per_pixel + 300 * 2**20
+    raw = int(light["width"]) * int(light["height"]) * np.dtype(light["dtype"]).itemsize
+    per_pixel = 13 * KEPT + IN_WORK + (STACKED if config.stack else 0)
+    return ny * nx * per_pixel + 3 * raw + 300 * 2**20
 
 
 def run(
@@ -196,27 +76,40 @@ def run(
     progress : Progress, optional
         For bars.
     steps : sequence of callable
-        Steps of the user's own, before those that `config` names.
+        Steps of the user's own, with those that the settings name.
 
     Returns
     -------
     list of dict
         The records, one for each filter, as the store keeps them.
+
+    Raises
+    ------
+    NoReference
+        If the store has no reference, and no frame of the night can be it; nothing is written.
     """
     progress = progress or Progress(False)
-    steps = (*steps, *load_steps(config.steps))
     for series in nights:
         _check_memory(series.light, config, client)
     night = nights[0].night
     filters = [series.filter for series in nights]
     with store.transaction(f"night {night or 'unknown'}", {"night": night, "filters": filters}) as tx:
         reference = tx.read(REFERENCE) if REFERENCE in tx.root else None
-        records = []
-        for series in nights:
-            record, reference = _run_series(series, tx, reference, config, client, progress, steps)
-            records.append(record)
-        tx.write_night(night, {"series": records})
-    return records
+        records: dict[str, dict[str, Any]] = {}
+        # The filter with the most frames brings the reference; where it cannot, the next one does.
+        waiting = sorted(nights, key=lambda series: -series.usable)
+        failed = 0
+        while waiting:
+            series = waiting.pop(0)
+            try:
+                records[series.filter], reference = _run_series(series, tx, reference, config, client, progress, steps)
+            except NoReference:
+                failed += 1
+                if failed == len(nights):
+                    raise
+                waiting.append(series)
+        tx.write_night(night, {"series": [records[name] for name in filters]})
+    return [records[name] for name in filters]
 
 
 def _run_series(
@@ -237,10 +130,12 @@ def _run_series(
     masters = masters_from_dataset(masters_ds)
     masters_name = f"{series.night}/{series.filter}"
     tx.write_masters(masters_name, masters_ds)
+    if masters_ds.attrs["missing"] and config.strict:
+        raise CalibrationError(f"{label}: missing {'; missing '.join(masters_ds.attrs['missing'])}; or drop --strict")
     if reference_ds is None:
         with progress.bar(f"{label} reference", 1, "frame") as bar:
-            chosen = references.choose([r for r in series.lights if not r["error"]], masters, config, client, steps)
-            reference_ds = references.make(chosen, masters, config, steps)
+            handle = Handle(digest(masters), tx.fork, masters_name)
+            reference_ds = references.build(series.lights, masters, config, client, steps, handle)
             tx.write_reference(reference_ds)
             bar.update()
     reference = reference_from_dataset(reference_ds)
@@ -248,7 +143,8 @@ def _run_series(
     slots = None
     if config.frames == "copy":
         shape, dtype = (int(series.light["height"]), int(series.light["width"])), series.light["dtype"]
-        place = tx.reserve_frames(series.filter, series.night, len(series.lights), shape, dtype, _columns(series.lights))
+        columns = _columns(series.lights)
+        place = tx.reserve_frames(series.filter, series.night, len(series.lights), shape, dtype, columns)
         slots = Slots(series.filter, series.night, place.offset, shape, dtype)
     handle = Handle(digest(masters, reference), tx.fork, masters_name)
     task = Task(handle, config, slots, tuple(steps))
@@ -266,14 +162,16 @@ def _run_series(
         images = {"stack": (("y", "x"), stack.mean() + level), "count": (("y", "x"), stack.count)}
         tx.write_stack(series.filter, series.night, xr.Dataset(images))
     elapsed = clock.perf_counter() - started
-    return _record(series, ds, config, masters_ds, reference_ds, elapsed), reference_ds
+    record = _record(series, ds, config, masters_ds, reference_ds, elapsed)
+    # Functions given in a script are named here only: the settings hold those with a name to import.
+    return {**record, "steps": [getattr(step, "__name__", repr(step)) for step in steps]}, reference_ds
 
 
 def _columns(lights: Sequence[Record]) -> dict[str, Any]:
     """What the store keeps beside each raw frame: enough to measure it again."""
-    text = np.array([json.dumps(r, default=str, sort_keys=True) for r in lights], object)
+    text = np.array([json.dumps(plain({**r, "time": str(r["time"])}), sort_keys=True) for r in lights], object)
     return {
-        "time": np.array([r["time"] for r in lights], "datetime64[ns]"),
+        "time": instants(lights),
         "path": np.array([r["path"] for r in lights], object),
         "record": text,
     }
@@ -294,14 +192,16 @@ def _check_memory(light: Record, config: Config, client: Client | None) -> None:
 def _dataset(
     rows: list[dict[str, Any]], series: NightSeries, reference: xr.Dataset, config: Config, masters: xr.Dataset
 ) -> xr.Dataset:
-    if series.choice.missing:
-        for row in rows:
+    for row, record in zip(rows, series.lights, strict=True):
+        unread = row["frame_flags"] & FrameFlag.UNREADABLE
+        if not unread and (masters.attrs["missing"] or dark_misfit(series.choice, record)):
             row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
     attrs = {
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,
         "target": config.target, "reference": reference.attrs["path"], "calibration_missing": masters.attrs["missing"],
     }  # fmt: skip
-    return photometry_dataset(rows, series.lights, reference, site_of(series.light, config.telescope, config.coordinates), attrs)
+    site = site_of(series.light, config.telescope, config.coordinates)
+    return photometry_dataset(rows, series.lights, reference, site, attrs)
 
 
 def _record(
@@ -315,6 +215,9 @@ def _record(
         for p, f, note in zip(ds.path.values, flags, ds.note.values, strict=True)
         if f & lost
     ]
+    copies = [
+        {"path": path, "flags": ["DUPLICATE"], "reason": f"a copy of {kept}"} for path, kept in series.copies
+    ]
     site = site_of(series.light, config.telescope, config.coordinates)
     return {
         "night": series.night,
@@ -322,9 +225,9 @@ def _record(
         "object": series.light["object"],
         "telescope": {"name": series.light["telescope"], **{k: v for k, v in site.items() if not _unknown(v)}},
         "missing": site_missing(site, series.light),
-        "frames": int(ds.sizes["time"]),
+        "frames": int(ds.sizes["time"]) + len(copies),
         "frames_used": int(ds.sizes["time"] - len(dropped)),
-        "frames_dropped": dropped,
+        "frames_dropped": dropped + copies,
         "frames_noted": [
             {"path": str(p), "note": str(n)} for p, n, f in zip(ds.path.values, ds.note.values, flags, strict=True)
             if n and not f & lost
@@ -380,20 +283,3 @@ def root_attributes(nights: Sequence[NightSeries], config: Config) -> dict[str, 
         "config": asdict(config),
         "config_digest": config.digest(),
     }
-
-
-def describe(series: NightSeries) -> list[str]:
-    """What will be done with a night, in a few lines."""
-    n = {kind: len(getattr(series.choice, kind)) for kind in ("bias", "dark", "flat")}
-    lines = [
-        f"{series.night or 'unknown night'}, filter {series.filter or 'unknown'}: {len(series.lights)} lights; "
-        f"calibrated with {n['bias']} bias, {n['dark']} dark, {n['flat']} flat"
-    ]
-    for kind in ("bias", "dark", "flat"):
-        frames = getattr(series.choice, kind)
-        if frames:
-            lines.append(f"  {kind}: {frames[0]['path']} ... ({len(frames)}, night {frames[0]['night'] or 'unknown'})")
-    lines += [f"  missing {text}" for text in series.choice.missing]
-    lines += [f"  {text}" for text in series.choice.notes]
-    lines += [f"  {r['path']}: {r['error']}" for r in series.lights if r["error"]]
-    return lines

@@ -48,7 +48,6 @@ def photometry(
         calibrated.image.data, calibrated["mask"].data, calibrated.counts.data, plan,
         masters_of(masters, records[0]), config, positions,
     ).compute()  # fmt: skip
-    attrs = {k: records[0][k] for k in ("telescope", "object", "filter")}
-    return photometry_dataset(
-        list(rows), records, reference, site_of(records[0], config.telescope, config.coordinates), {**attrs, "target": config.target}
-    )
+    attrs = {**{k: records[0][k] for k in ("telescope", "object", "filter")}, "target": config.target}
+    site = site_of(records[0], config.telescope, config.coordinates)
+    return photometry_dataset(list(rows), records, reference, site, attrs)

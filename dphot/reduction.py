@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cluster, night
+from . import cluster, night, planning
 from .config import Config
-from .graph.frame import Step
+from .graph.frame import Step, load_steps
+from .graph.reference import NoReference
 from .io.frames import FrameTable, scan
 from .progress import Progress
 from .store import Store
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 def reduce(
     frames: FrameTable | str | Path | Sequence[str | Path],
+    /,
     store: str | Path,
     config: Config | None = None,
     *,
@@ -27,7 +30,7 @@ def reduce(
     scheduler: str | None = None,
     client: Client | None = None,
     overwrite: bool = False,
-    steps: Sequence[Step] = (),
+    steps: Sequence[Step | str] = (),
     progress: Progress | None = None,
     **settings: Any,
 ) -> Store:
@@ -48,8 +51,8 @@ def reduce(
         A client to use instead.
     overwrite : bool
         Replace a store that exists.
-    steps : sequence of callable
-        Steps of your own, ``f(image, record) -> image``, applied to each calibrated frame.
+    steps : sequence of callable or str
+        Steps of your own, ``f(image, record) -> image`` or ``"module:f"``, applied in order to each calibrated frame.
     progress : Progress, optional
         For bars.
 
@@ -66,30 +69,50 @@ def reduce(
         If the store exists already.
     """
     settled = (config or Config()).patch(**settings)
+    own = load_steps([steps] if isinstance(steps, str) else steps)
     progress = progress or Progress()
     table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=settled.telescope or None)
-    nights = night.plan(table, settled)
+    nights = planning.plan(table, settled)
+    chain = (*own, *planning.check(nights, settled))
     progress.say(repr(table))
     created = Store.create(store, night.root_attributes(nights, settled), overwrite=overwrite)
-    if client is not None:
-        _run(nights, created, settled, client, steps, progress)
-    else:
-        with cluster.connect(workers, scheduler) as found:
-            _run(nights, created, settled, found, steps, progress)
+    try:
+        if client is not None:
+            _run(nights, created, settled, client, chain, progress)
+        else:
+            with cluster.connect(workers, scheduler) as found:
+                _run(nights, created, settled, found, chain, progress)
+    finally:
+        _remove_empty(created)
     return Store.open(store)
 
 
+def _remove_empty(store: Store) -> None:
+    """Remove the store just made where no night got into it: it would only be in the way of the next try."""
+    store.refresh()
+    if not store.nights and Path(store.path).is_dir():
+        shutil.rmtree(store.path)
+
+
 def _run(
-    nights: Sequence[night.NightSeries],
+    nights: Sequence[planning.NightSeries],
     store: Store,
     config: Config,
     client: Client | None,
     steps: Sequence[Step],
     progress: Progress,
 ) -> None:
-    for _, group in groupby(nights, key=lambda series: series.night):
-        tonight = list(group)
-        for series in tonight:
-            for line in night.describe(series):
-                progress.say(line)
-        night.run(tonight, store, config, client=client, progress=progress, steps=steps)
+    waiting = [list(group) for _, group in groupby(nights, key=lambda series: series.night)]
+    failed: list[NoReference] = []
+    while waiting:
+        tonight = waiting.pop(0)
+        for line in (line for series in tonight for line in planning.describe(series)):
+            progress.say(line)
+        try:
+            night.run(tonight, store, config, client=client, progress=progress, steps=steps)
+        except NoReference as error:
+            # A clouded first night must not cost the others: one of them brings the reference, and it comes last.
+            failed.append(error)
+            waiting.append(tonight)
+            if len(failed) == len(waiting):
+                raise failed[0] from error

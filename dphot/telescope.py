@@ -157,25 +157,33 @@ class Telescope:
             raise InputError(f"{path}: not a readable telescope file: {error}") from error
         return cls.from_dict({"name": Path(path).stem, **values})
 
-    def save(self, folder: str | Path | None = None) -> Path:
+    def save(self, folder: str | Path | None = None, overwrite: bool = True) -> Path:
         """Remember this telescope: its frames are recognised from now on.
 
         Parameters
         ----------
         folder : path, optional
-            Default: ``telescopes`` in ``$DPHOT_HOME`` or ``~/.config/dphot``. A telescope of that name there
-            is replaced.
+            Default: ``telescopes`` in ``$DPHOT_HOME`` or ``~/.config/dphot``.
+        overwrite : bool
+            Whether a telescope of that name there is replaced; an equal one stays in any case.
 
         Returns
         -------
         Path
             The TOML file.
+
+        Raises
+        ------
+        InputError
+            If the telescope has no name, or another of that name is there and `overwrite` is not set.
         """
         if not self.name:
             raise InputError("a telescope needs a name to be saved: give name=")
         target = Path(folder) if folder is not None else user_folder()
         target.mkdir(parents=True, exist_ok=True)
         path = target / (re.sub(r"[^\w.+-]+", "_", self.name.lower()) + ".toml")
+        if path.exists() and not overwrite and Telescope.from_toml(path).digest() != self.digest():
+            raise InputError(f"telescope {self.name!r} is kept in {path} already; rename it, or give --overwrite")
         temporary = path.with_suffix(".tmp")
         temporary.write_text(self.to_toml(), encoding="utf-8")
         temporary.replace(path)

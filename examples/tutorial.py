@@ -7,7 +7,6 @@
 # %%
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -17,30 +16,38 @@ import numpy as np
 import dphot
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--folder", default=None, help="where to work [a temporary folder]")
+parser.add_argument("--folder", help="where to work [a temporary folder]")
 parser.add_argument("--frames", type=int, default=100)
-parser.add_argument("--json", action="store_true")
+parser.add_argument("--json", action="store_true", help="print nothing but the results, as JSON")
 options, _ = parser.parse_known_args()
-folder = Path(options.folder or tempfile.mkdtemp(prefix="dphot-tutorial-"))
-verbose = (lambda *text: None) if options.json else print
+temporary = tempfile.TemporaryDirectory(prefix="dphot-tutorial-") if options.folder is None else None
+folder = Path(temporary.name if temporary else options.folder)
+
+
+def show(*values: object) -> None:
+    """Print, except under --json."""
+    if not options.json:
+        print(*values, end="\n\n")
+
 
 # %% [markdown]
 # ## Example data
-# The light curve of a variable star, and the raw images of its observation.
+# The light curve of a variable star, as a function of the days since the night began, and the images of it.
+
 
 # %%
-time = np.linspace(0, 0.15, options.frames)
-target_flux = 1 + np.sin(time * 100) * 1e-2
+def target_flux(days):
+    return 1 + np.sin(days * 100) * 1e-2
+
 
 (night,) = dphot.simulate.write_nights(
-    folder / "frames", preset="tutorial", frames=options.frames, seed=40,
-    signal=lambda days: 1 + np.sin(days * 100) * 1e-2,
-)  # fmt: skip
+    folder / "frames", preset="tutorial", frames=options.frames, seed=40, signal=target_flux
+)
 
 # %% [markdown]
-# ## The telescope
-# What the headers do not tell is told once and remembered: `telescope.save()` keeps it for every later night, found by
-# the name in the headers. Here it is only passed on.
+# ## Telescope setting
+# What the headers do not tell. `telescope.save()` keeps it for every later night: its frames are recognised by the name
+# in their headers. Here it is a file of its own, and only passed on.
 
 # %%
 telescope = dphot.Telescope.from_dict({
@@ -48,72 +55,100 @@ telescope = dphot.Telescope.from_dict({
     "trimming": [40, 40],
     "pixel_scale": 0.66,
     "latitude": 31.2027,
-    "longitude": -7.8586,
+    "longitude": -7.8586,  # east is positive
+    "altitude": 2000,
+    "diameter": 1.0,
 })  # fmt: skip
 (folder / "a.toml").write_text(telescope.to_toml())
 
 # %% [markdown]
-# ## What is in the folder
+# ## Folder exploration
 
 # %%
 table = dphot.scan(folder / "frames", telescope=folder / "a.toml")
-verbose(table)
+show(table)
 
 # %% [markdown]
-# ## Step by step
-# The steps of the reduction, lazily, on the first frames: the raw cube, the masters, the reference with its stars.
+# ## Choosing a reference image
+# The lights as a lazy cube, and the calibration frames that serve them. Frame 0 is the reference: it defines the stars
+# and the pixel system. (`reference="auto"`, the default, takes the best frame.)
 
 # %%
-cube = dphot.cube(table.select(type="light"))
-records = table.to_records()
-choice = dphot.choose_calibration(cube.record.values[0], records)
-verbose(choice.inputs())
-masters = dphot.masters(choice, cube.record.values[0])
-reference = dphot.make_reference(cube, masters, dphot.Config(reference="0"))
-verbose(f"{reference.sizes['star']} stars, FWHM {reference.attrs['fwhm']:.2f} px")
+config = dphot.Config(reference="0", telescope=str(folder / "a.toml"))
+cube = dphot.cube(table.lights)
+light = cube.record.values[0]
+choice = dphot.choose_calibration(light, table.records())
+show({kind: len(paths) for kind, paths in choice.inputs().items()}, choice.missing or "nothing is missing")
 
-calibrated = dphot.calibrate(cube, masters, saturation=reference.attrs.get("saturation", np.inf))
-few = calibrated.isel(time=slice(0, 4))
-measured = dphot.photometry(few, reference, masters)
-verbose(measured)
+masters = dphot.masters(choice, light)
+reference = dphot.make_reference(cube, masters, config)
+psf = reference["psf"].attrs
+show(f"{reference.sizes['star']} stars; PSF: Moffat, FWHM {psf['fwhm_x']:.2f} x {psf['fwhm_y']:.2f} px, beta {psf['beta']:.1f}")
 
 # %% [markdown]
-# ## The whole night
-# The same steps for all frames, on all cores, into a store that keeps raw frames, masters, photometry and stack.
+# ## Photometry
+# Calibrate, align and measure: first a few frames, step by step ...
 
 # %%
-store = dphot.reduce(table, folder / "tutorial.dphot", telescope=str(folder / "a.toml"), reference="0")
+calibrated = dphot.calibrate(cube, masters, saturation=reference.attrs["saturation"])
+few = dphot.photometry(calibrated.isel(time=slice(0, 4)), reference, masters, config)
+aligned = dphot.align(calibrated.isel(time=slice(0, 4)), few["transform"])
+show(few[["dx", "dy", "fwhm", "n_matched"]].to_dataframe().round(3))
+show(f"mean of {aligned.sizes['time']} aligned frames: {float(aligned.mean()):.1f} ADU a pixel")
+
+# %% [markdown]
+# ... then the whole night, on all cores, into a store that keeps raw frames, masters, photometry and stack.
+
+# %%
+store = dphot.reduce(table, folder / "tutorial.dphot", config)
+show(store)
+
 obs = store.photometry["a"].load()
-verbose(obs)
-
-# The verbs above and the fused run are the same functions: the numbers are equal to the last bit.
-np.testing.assert_array_equal(measured.flux.values, obs.flux.values[:4])
+show(obs)
 
 # %% [markdown]
-# ## Differential photometry (Broeg et al. 2005)
+# The steps above and the run on all cores are made of the same functions: the numbers are equal to the last bit.
+
+# %%
+np.testing.assert_array_equal(few.flux.values, obs.flux.values[:4])
+
+# %% [markdown]
+# ## Photometry analysis
+# The differential light curve of star 0 (Broeg et al. 2005): all other stars are its comparisons, weighted by how
+# steady they are, in all apertures; the aperture with the least scatter is taken.
 
 # %%
 lc = dphot.differential(obs, target=0)
-verbose(f"aperture {lc.attrs['aperture']}, comparison stars {lc.attrs['comparisons']}")
+star, aperture = lc.attrs["target"], lc.attrs["aperture"]
+show(f"aperture {aperture}; comparison stars, the heaviest first: {lc.attrs['comparisons']}")
 
-truth = dphot.simulate.open_truth(night / "truth.nc")
-rms = dphot.simulate.residual_rms(lc.diff_flux.values[:, lc.attrs["aperture"], 0], truth.relative.values[:, truth.target])
-verbose(f"scatter about the injected curve: {1e3 * rms:.2f} ppt")
+truth = dphot.simulate.open_truth(night)
+curve = truth.relative.values[:, truth.attrs["target"]]
+rms = dphot.simulate.residual_rms(lc.diff_flux.values[:, aperture, star], curve)
+show(f"the light curve scatters about the injected one by {1e3 * rms:.2f} ppt")
 
 # %% [markdown]
-# ## Looking at it
-# In a notebook each of these draws an interactive plot: `lc.dphot.plot()`, `lc.dphot.show_stars(...)`,
-# `lc.dphot.comparisons()`, `lc.dphot.systematics()`, `lc.dphot.raw()`, `lc.dphot.psf(...)`, `lc.dphot.summary(...)`.
-# The report holds them all.
+# In a notebook, each of these draws an interactive plot:
+# `lc.dphot.plot()`, `.show_stars(stack)`, `.comparisons()`, `.systematics()`, `.raw()`, `.psf(reference)`, `.summary()`.
+# The report holds them all, in one file that opens anywhere.
 
 # %%
-plot = lc.dphot.plot()
-dphot.report(store, folder / "report.html", target=0)
-dphot.export(store, obs, folder / "tutorial.phot", target=0)
-verbose(folder / "report.html")
+(stack,) = store.stack["a"].values()
+plots = [lc.dphot.plot(), lc.dphot.show_stars(stack), lc.dphot.raw()]
+dphot.report(store, folder / "report.html", target=star)
+show(folder / "report.html")
+
+# %% [markdown]
+# ## To save the analysis
+# For others: CSV, Parquet, NetCDF, Zarr, or prose's `.phot`.
+
+# %%
+dphot.export(store, obs, folder / "lightcurve.csv", target=star)
+dphot.export(store, obs, folder / "A_prose_a.phot", target=star)
 
 # %%
 if options.json:
-    print(json.dumps({"frames": obs.sizes["time"], "stars": obs.sizes["star"], "rms": rms, "folder": str(folder)}))
-if options.folder is None and "ipykernel" not in sys.modules:
-    shutil.rmtree(folder)
+    result = {"frames": obs.sizes["time"], "stars": obs.sizes["star"], "apertures": obs.sizes["aperture"], "rms": rms}
+    print(json.dumps({**result, "folder": str(folder)}))
+if temporary and "ipykernel" not in sys.modules:
+    temporary.cleanup()

@@ -28,3 +28,63 @@ def data_dir():
         return folder
 
     return find
+
+
+def grid_simulation(**changes):
+    """A night of isolated stars on an uneven grid, with drift, rotation and a meridian flip; star 0 saturates."""
+    from dphot import simulate
+
+    places = [(x + 9 * ((3 * i + 2 * j) % 5 - 2), y + 9 * ((2 * i + 5 * j) % 5 - 2))
+              for i, x in enumerate((50, 110, 170, 230, 290)) for j, y in enumerate((50, 110, 170, 230, 290))]  # fmt: skip
+    flux = [60000.0, *(9000.0 * 0.82**k for k in range(len(places) - 1))]
+    given = {
+        "frames": 9, "size": 340, "seed": 5, "hours": 2.0, "target": 3, "variability": 0.0, "clouds": 0,
+        "catalogue": tuple((float(x), float(y), f) for (x, y), f in zip(places, flux, strict=True)),
+        "drift": (3.0, -2.0), "rotation": 0.3, "flip": 0.6, "flip_offset": (7.0, -5.0), "cosmics": 0.0,
+    }  # fmt: skip
+    return simulate.simulation(**{**given, **changes})
+
+
+@pytest.fixture(scope="session")
+def grid_night():
+    """The prepared night of `grid_simulation`: all its frames, and their truth."""
+    from dphot import simulate
+
+    return simulate.prepare(grid_simulation())
+
+
+@pytest.fixture(scope="session")
+def grid_store(grid_night, tmp_path_factory):
+    """That night reduced, its frames rendered as they are read: no file but the store."""
+    import dphot
+    from dphot import simulate
+
+    table = dphot.FrameTable.from_records(simulate.simulated_records(grid_night.spec))
+    return dphot.reduce(table, tmp_path_factory.mktemp("grid") / "grid.dphot", workers=0, chunk=4)
+
+
+@pytest.fixture(scope="session")
+def small_night(tmp_path_factory):
+    """A folder of a small simulated night: 8 lights, 3 bias, 3 dark, 3 flat frames, and truth.nc."""
+    from dphot import simulate
+
+    (folder,) = simulate.write_nights(
+        tmp_path_factory.mktemp("small"), frames=8, size=256, seed=3, stars=60, bias=3, darks=3, flats=3
+    )
+    return folder
+
+
+@pytest.fixture
+def night_copy(small_night, tmp_path):
+    """A copy of the small night's folder, to be damaged."""
+    import shutil
+
+    return Path(shutil.copytree(small_night, tmp_path / "night"))
+
+
+@pytest.fixture(scope="session")
+def small_store(small_night, tmp_path_factory):
+    """The small night, reduced."""
+    import dphot
+
+    return dphot.reduce(small_night, tmp_path_factory.mktemp("reduced") / "small.dphot", workers=0)

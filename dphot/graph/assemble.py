@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from ..flags import FrameFlag
@@ -54,7 +55,7 @@ def photometry_dataset(
     ds["note"] = "time", _strings([_with_note(row, record) for row, record in zip(rows, records, strict=True)], "note")
     ds["exposure"] = "time", np.array([r["exposure"] for r in records], float)
     ds["jd_utc"] = "time", np.array([r["jd_utc"] for r in records], float)
-    ds = ds.assign_coords(time=np.array([r["time"] for r in records], "datetime64[ns]"))
+    ds = ds.assign_coords(time=instants(records))
     timeless = np.isnat(ds.time.values)
     ds["frame_flags"] = ds.frame_flags | np.where(timeless, int(FrameFlag.BAD_TIME), 0).astype(np.uint16)
     add_times(ds, site, np.array([r["airmass"] for r in records], float))
@@ -67,6 +68,12 @@ def photometry_dataset(
     ds.attrs.update({"flux_unit": unit, **attrs})
     validate(ds, PHOTOMETRY, tuple(PHOTOMETRY))
     return annotate(ds, PHOTOMETRY, unit)
+
+
+def instants(records: Sequence[Record]) -> np.ndarray:
+    """Mid-exposure times of records as datetime64[ns]; NaT where there is none."""
+    times = [np.datetime64("NaT") if pd.isna(r["time"]) else np.datetime64(r["time"]) for r in records]
+    return np.array(times, "datetime64[ns]")
 
 
 def add_times(ds: xr.Dataset, site: Mapping[str, float], header_airmass: np.ndarray) -> None:
@@ -97,4 +104,5 @@ def _strings(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 
 
 def _with_note(row: Mapping[str, Any], record: Record) -> dict[str, str]:
-    return {"note": "; ".join(part for part in (row["note"], record["error"], record["note"]) if part)}
+    parts = [row["note"], *str(record["note"]).split(" | ")]
+    return {"note": "; ".join(dict.fromkeys(part for part in parts if part))}

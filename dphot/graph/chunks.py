@@ -14,12 +14,11 @@ import numpy as np
 
 from ..config import Config
 from ..errors import FrameError
-from ..flags import FrameFlag
 from ..io.readers import read_frame
 from ..kernels.resample import to_reference
 from ..store import write_frames
 from . import frame as chain
-from .context import Handle, load
+from .context import Handle, load_masters, load_reference
 from .run import Failed, run
 
 if TYPE_CHECKING:
@@ -103,37 +102,45 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
     stack : Stack or None
         Sum of the aligned frames.
     """
-    masters, reference = load(task.handle)
-    stack = Stack.empty(reference.shape) if task.config.stack else None
-    rows, kept = [], []
-    for record in chunk.records:
-        row = chain.blank(reference, task.config)
-        raw = None
+    reference, config = load_reference(task.handle), task.config
+    stack = Stack.empty(reference.shape) if config.stack else None
+    fork = task.handle.fork if task.slots is not None else None
+    rows = []
+    for i, record in enumerate(chunk.records):
+        digest = ""
         try:
-            raw, row["digest"] = read_frame(record["path"], record["hdu"])
-            image, mask, counts = chain.calibrate_frame(raw, record, masters, reference.saturation, task.steps)
+            if record["error"]:
+                raise FrameError(record["path"], record["error"])
+            raw, digest = read_frame(record["path"], record["hdu"])
+            fork = _keep_raw(raw, chunk.start + i, task.slots, fork)
+            row = _measure_frame(raw, record, task, reference, stack)
         except FrameError as error:
-            row["frame_flags"], row["note"] = int(FrameFlag.UNREADABLE), error.problem
-        else:
-            row = {**chain.measure(image, mask, counts, reference, masters, task.config), "digest": row["digest"]}
-            if stack is not None and np.isfinite(row["transform"]).all():
-                value, valid = to_reference(image, mask, row["transform"].reshape(2, 3), reference.shape)
-                stack.add(value - np.float32(row["sky_frame"] / chain.unit(reference)), valid)
-        rows.append(row)
-        kept.append(raw)
-    fork = _keep_raw(chunk, task, kept) if task.slots is not None else None
+            row = chain.lost(reference, config, error.problem)
+        rows.append({**row, "digest": digest})
     return rows, fork, stack
 
 
-def _keep_raw(chunk: Chunk, task: Task, frames: Sequence[np.ndarray | None]) -> Any:
-    """Write the raw frames of a chunk to their slots; what could not be read stays unwritten."""
-    assert task.slots is not None
-    fork, slots = task.handle.fork, task.slots
-    for i, raw in enumerate(frames):
-        if raw is not None and raw.shape == slots.shape and raw.dtype == np.dtype(slots.dtype):
-            place = slots.offset + chunk.start + i
-            fork = write_frames(fork, slots.filter, slots.night, place, raw[None])
-    return fork
+def _measure_frame(
+    raw: np.ndarray, record: dict[str, Any], task: Task, reference: chain.Reference, stack: Stack | None
+) -> dict[str, Any]:
+    """The row of one frame; also adds the frame to the stack."""
+    masters = load_masters(task.handle)
+    image, mask, counts = chain.calibrate_frame(raw, record, masters, reference.saturation, task.steps)
+    try:
+        row = chain.measure(image, mask, counts, reference, masters, task.config)
+    except Exception as error:  # one odd frame must not stop a night of thousands
+        raise FrameError(record["path"], f"cannot be measured: {type(error).__name__}: {error}") from error
+    if stack is not None and np.isfinite(row["transform"]).all():
+        value, valid = to_reference(image, mask, row["transform"].reshape(2, 3), reference.shape)
+        stack.add(value - np.float32(row["sky_frame"] / chain.unit(reference)), valid)
+    return row
+
+
+def _keep_raw(raw: np.ndarray, place: int, slots: Slots | None, fork: Any) -> Any:
+    """Write a raw frame to its slot, at once, so that memory holds one; the place of an unfit one stays empty."""
+    if slots is None or raw.shape != slots.shape or raw.dtype != np.dtype(slots.dtype):
+        return fork
+    return write_frames(fork, slots.filter, slots.night, slots.offset + place, raw[None])
 
 
 def measure_night(
@@ -173,9 +180,7 @@ def measure_night(
     total = Stack.empty(reference.shape) if task.config.stack else None
     for chunk, result in run(measure_chunk, chunks, task, client=client, split=Chunk.split, on_done=on_done):
         if isinstance(result, Failed):
-            row = chain.blank(reference, task.config)
-            row.update(frame_flags=int(FrameFlag.UNREADABLE), note=result.reason)
-            rows[chunk.start] = row
+            rows[chunk.start] = chain.lost(reference, task.config, result.reason)
             continue
         measured, fork, stack = result
         rows[chunk.start : chunk.start + len(measured)] = measured

@@ -19,6 +19,9 @@ from ..store import read_dataset
 from ..store.layout import REFERENCE, masters_group
 from .frame import Masters, Reference, trimmed_shape
 
+#: Sets of masters, and references, that a process keeps.
+KEPT = 2
+
 _REFERENCE_DIMS = {"star": ("star_x", "star_y", "star_flags"), "match": ("match_x", "match_y", "match_flux"),
                    "near": ("near_x", "near_y", "near_radius")}  # fmt: skip
 
@@ -33,8 +36,10 @@ def masters_to_dataset(masters: Masters) -> xr.Dataset:
 
 def masters_from_dataset(ds: xr.Dataset) -> Masters:
     """The inverse of `masters_to_dataset`."""
-    images = [np.ascontiguousarray(ds[name].values, dtype=np.float32) for name in ("bias", "dark_rate", "flat")]
-    return Masters(*images, ds["bad"].values.astype(bool), float(ds.attrs["flat_variance"]))
+    bias, dark_rate, flat = (
+        np.ascontiguousarray(ds[name].values, dtype=np.float32) for name in ("bias", "dark_rate", "flat")
+    )
+    return Masters(bias, dark_rate, flat, ds["bad"].values.astype(bool), float(ds.attrs["flat_variance"]))
 
 
 def masters_of(ds: xr.Dataset | None, record: Mapping[str, Any]) -> Masters:
@@ -79,16 +84,20 @@ def digest(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class Handle:
-    """Where a task finds the masters and the reference; two handles are equal when their contents are."""
+    """Where a task finds the masters and the reference; two handles of one digest lead to the same contents."""
 
     digest: str
     fork: Any = field(compare=False, repr=False)
     masters: str = field(compare=False)
 
 
-@lru_cache(maxsize=4)
-def load(handle: Handle) -> tuple[Masters, Reference]:
-    """Masters and reference of a handle, once per process."""
-    masters = read_dataset(handle.fork, masters_group(handle.masters))
-    reference = read_dataset(handle.fork, REFERENCE)
-    return masters_from_dataset(masters), reference_from_dataset(reference)
+@lru_cache(maxsize=KEPT)
+def load_masters(handle: Handle) -> Masters:
+    """Masters of a handle, once per process."""
+    return masters_from_dataset(read_dataset(handle.fork, masters_group(handle.masters)))
+
+
+@lru_cache(maxsize=KEPT)
+def load_reference(handle: Handle) -> Reference:
+    """Reference of a handle, once per process."""
+    return reference_from_dataset(read_dataset(handle.fork, REFERENCE))

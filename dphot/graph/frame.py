@@ -153,27 +153,47 @@ def calibrate_frame(
         corrected, masters.bias, masters.dark_rate, masters.flat, exposure if np.isfinite(exposure) else 0.0
     )
     for step in steps:
-        image = np.ascontiguousarray(step(image, record), dtype=np.float32)
-        if image.shape != counts.shape:
-            raise FrameError(record["path"], f"step {step} returned the shape {image.shape}, expected {counts.shape}")
+        image = _stepped(step, image, record)
     return image, mask, counts
 
 
-def load_steps(names: Sequence[str]) -> list[Step]:
-    """The functions that ``module:function`` names stand for.
+def _stepped(step: Step, image: np.ndarray, record: Record) -> np.ndarray:
+    """What a step of the user's makes of an image; whatever is wrong with it is the frame's error."""
+    name = getattr(step, "__name__", repr(step))
+    try:
+        out = np.ascontiguousarray(step(image, record), dtype=np.float32)
+    except Exception as error:
+        raise FrameError(record["path"], f"step {name}: {type(error).__name__}: {error}") from error
+    if out.shape != image.shape:
+        raise FrameError(record["path"], f"step {name} returned an array of shape {out.shape}, expected {image.shape}")
+    return out
+
+
+def load_steps(given: Sequence[str | Step]) -> list[Step]:
+    """The functions that ``module:function`` names stand for; functions stand for themselves.
 
     Raises
     ------
     InputError
-        If a name cannot be imported.
+        If a name cannot be imported, or is no function.
     """
-    steps = []
-    for name in names:
+    steps: list[Step] = []
+    for name in given:
+        if not isinstance(name, str):
+            if not callable(name):
+                raise InputError(f"steps: {name!r} is no function f(image, record), nor a name, module:function")
+            steps.append(name)
+            continue
         module, _, function = name.partition(":")
         try:
-            steps.append(getattr(importlib.import_module(module), function))
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(f"steps: {name!r} cannot be loaded ({error}); write it as module:function") from error
+            step = getattr(importlib.import_module(module), function)
+        except Exception as error:  # the user's module may raise anything
+            raise InputError(
+                f"steps: {name!r} cannot be loaded ({type(error).__name__}: {error}); write it as module:function"
+            ) from error
+        if not callable(step):
+            raise InputError(f"steps: {name!r} is a {type(step).__name__}; a function f(image, record) is needed")
+        steps.append(step)
     return steps
 
 
@@ -210,6 +230,18 @@ def blank(reference: Reference, config: Config) -> dict[str, Any]:
     return row
 
 
+def lost(reference: Reference, config: Config, reason: str) -> dict[str, Any]:
+    """The row of a frame whose pixels cannot be had, and why."""
+    return blank(reference, config) | {"frame_flags": int(FrameFlag.UNREADABLE), "note": reason}
+
+
+def _sky_frame(image: np.ndarray, reference: Reference) -> float:
+    """Median of every 16th pixel, in the unit of the fluxes; NaN where none is finite."""
+    sample = image[::4, ::4]
+    sample = sample[np.isfinite(sample)]
+    return float(np.median(sample)) * unit(reference) if sample.size else np.nan
+
+
 def measure(
     image: np.ndarray, mask: np.ndarray, counts: np.ndarray, reference: Reference, masters: Masters, config: Config
 ) -> dict[str, Any]:
@@ -238,7 +270,7 @@ def measure(
     """
     row = blank(reference, config)
     found = find(image, mask)
-    row["sky_frame"] = float(np.nanmedian(image[::4, ::4])) * unit(reference)
+    row["sky_frame"] = _sky_frame(image, reference)
     if found.x.size < config.min_stars:
         row["frame_flags"] |= int(FrameFlag.FEW_STARS)
         row["note"] = f"{found.x.size} stars found, {config.min_stars} needed"
@@ -271,7 +303,7 @@ def measure_at(
     matrix, _, rms = transform.fit_transform(reference.star_x, reference.star_y, x, y, kind="affine")
     row.update(zip(_GEOMETRY, transform.decompose(matrix, reference.shape), strict=True))
     row.update(transform=matrix.ravel(), match_rms=float(rms), fwhm=reference.fwhm,
-               sky_frame=float(np.nanmedian(image[::4, ::4])) * unit(reference))  # fmt: skip
+               sky_frame=_sky_frame(image, reference))  # fmt: skip
     photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, reference.fwhm, row)
     return row
 
@@ -298,7 +330,7 @@ def _transform(
         bright = np.ones(x.size, bool)
     # Centroid errors fall as 1/SNR down to what the pixel grid allows.
     error = np.hypot(fwhm / 2.3548 / np.maximum(snr[bright], 1.0), 0.01)
-    matrix, used, rms = transform.fit_transform(
+    matrix, _, rms = transform.fit_transform(
         rx[bright], ry[bright], x[bright], y[bright], kind=config.transform, weights=1.0 / error**2
     )
     share = np.median(found.flux[match.index] / reference.match_flux[match.ref_index])

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from ..errors import FrameError
-from ..io.choice import Choice
+from ..errors import FrameError, InputError
+from ..io.choice import Choice, dark_misfit
 from ..io.readers import read_frame
 from ..kernels.combine import bad_pixels, clipped_mean
 from ..kernels.pattern import fixed_pattern
 from .frame import trim_raw, trimmed_shape
-from .run import run
+from .run import Failed, run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,22 +31,39 @@ def _read(record: Record) -> np.ndarray:
     return trim_raw(read_frame(record["path"], record["hdu"])[0], record)[0].astype(np.float32)
 
 
-def _unfit(record: Record, light: Record) -> bool:
-    same = ("width", "height", "trim", "dtype")
-    return bool(record["error"]) or bool(_readable(record)) or any(record[k] != light[k] for k in same)
-
-
-def _readable(record: Record) -> str:
-    """Why a calibration frame cannot be used; empty where it can."""
+def _unfit(record: Record) -> str:
+    """Why a frame cannot be used; empty where it can."""
     try:
-        _read(record)
+        pixels = _read(record)
     except FrameError as error:
         return str(error)
-    return ""
+    return "" if np.isfinite(pixels).any() else f"{record['path']}: no pixel holds a number"
+
+
+def _usable(records: Sequence[Record], client: Client | None) -> tuple[list[Record], list[str]]:
+    """The frames that can be read, and what is wrong with the others."""
+    problems = {
+        r["path"]: f"{r['path']}: {why.reason}" if isinstance(why, Failed) else why
+        for r, why in run(_unfit, records, client=client)
+    }
+    return [r for r in records if not problems[r["path"]]], sorted(why for why in problems.values() if why)
+
+
+def _each(
+    function: Callable[..., Any], items: Sequence[Any], *shared: Any, client: Client | None
+) -> Iterator[tuple[Any, Any]]:
+    """Like `run`, where no item may fail."""
+    for item, result in run(function, items, *shared, client=client):
+        if isinstance(result, Failed):
+            raise InputError(f"the masters cannot be made: {result.reason}; use fewer workers with more memory")
+        yield item, result
 
 
 def _combine(
-    band: tuple[int, int, np.ndarray, np.ndarray], records: Sequence[Record], scale: Sequence[float], subtract_rate: bool
+    band: tuple[int, int, np.ndarray, np.ndarray],
+    records: Sequence[Record],
+    scale: Sequence[float],
+    subtract_rate: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clipped mean of ``(frame - bias - rate t) / scale`` over a band of rows, and its variance."""
     first, last, bias, rate = band
@@ -59,10 +77,13 @@ def _combine(
     return mean, variance
 
 
-def _median(record: Record, bias: np.ndarray, rate: np.ndarray) -> float:
-    """Median level of one flat, bias and dark taken off."""
+def _median(record: Record, bias: np.ndarray, rate: np.ndarray) -> tuple[float, float]:
+    """Median level of one frame, bias and dark taken off, and as it is."""
     exposure = record["exposure"] if np.isfinite(record["exposure"]) else 0.0
-    return float(np.median(_read(record) - bias - rate * np.float32(exposure)))
+    pixels = _read(record)
+    whole = np.isfinite(pixels)
+    level = pixels - bias - rate * np.float32(exposure)
+    return float(np.median(level[whole])), float(np.median(pixels[whole]))
 
 
 def _master(
@@ -77,7 +98,7 @@ def _master(
     dark = np.zeros_like(bias) if rate is None else rate
     bands = [(i, min(i + height, ny), bias[i : i + height], dark[i : i + height]) for i in range(0, ny, height)]
     mean, variance = np.empty_like(bias), np.empty_like(bias)
-    for band, result in run(_combine, bands, records, scale, rate is not None, client=client):
+    for band, result in _each(_combine, bands, records, scale, rate is not None, client=client):
         mean[band[0] : band[1]], variance[band[0] : band[1]] = result
     return mean, variance
 
@@ -92,18 +113,51 @@ def _band_median(band: tuple[int, int], records: Sequence[Record], levels: Seque
 
 def _pattern(lights: Sequence[Record], shape: tuple[int, int], client: Client | None) -> np.ndarray:
     """Fixed pattern of the detector from lights of a drifting field (see `dphot.kernels.pattern`)."""
-    places = np.unique(np.linspace(0, len(lights) - 1, min(PATTERN_FRAMES, len(lights))).round().astype(int))
-    chosen = [lights[i] for i in places]
     zero = np.float32(0)
-    found = {r["path"]: v for r, v in run(_median, chosen, zero, zero, client=client)}
+    found = {r["path"]: v for r, (v, _) in _each(_median, lights, zero, zero, client=client)}
     ny, nx = shape
-    height = max(1, min(ny, BAND_BYTES // (4 * nx * len(chosen))))
+    height = max(1, min(ny, BAND_BYTES // (4 * nx * len(lights))))
     bands = [(i, min(i + height, ny)) for i in range(0, ny, height)]
     median = np.empty(shape, np.float32)
-    levels = [found[r["path"]] for r in chosen]
-    for (first, last), rows in run(_band_median, bands, chosen, levels, client=client):
+    levels = [found[r["path"]] for r in lights]
+    for (first, last), rows in _each(_band_median, bands, lights, levels, client=client):
         median[first:last] = rows
     return fixed_pattern(median)
+
+
+def _spread(lights: Sequence[Record]) -> list[Record]:
+    """Up to `PATTERN_FRAMES` lights without an error, spread over the night."""
+    whole = [r for r in lights if not r["error"]]
+    places = np.unique(np.linspace(0, len(whole) - 1, min(PATTERN_FRAMES, len(whole))).round().astype(int))
+    return [whole[i] for i in places]
+
+
+def _good_flats(
+    records: Sequence[Record], images: Mapping[str, np.ndarray], saturation: float, client: Client | None
+) -> tuple[list[Record], list[float], list[str]]:
+    """Flats that are neither dark nor saturated, their levels, and what is wrong with the others."""
+    flats: list[Record] = []
+    levels, notes = [], []
+    found = {r["path"]: v for r, v in _each(_median, records, images["bias"], images["dark_rate"], client=client)}
+    for record in records:
+        level, counts = found[record["path"]]
+        if not level > 0:
+            notes.append(f"flat left out: {record['path']} has a level of {level:.0f} ADU above the bias")
+        elif counts >= saturation:
+            notes.append(f"flat left out: {record['path']} is saturated, with a level of {counts:.0f} ADU")
+        else:
+            flats.append({**record, "exposure": record["exposure"] if np.isfinite(record["exposure"]) else 0.0})
+            levels.append(level)
+    return flats, levels, notes
+
+
+def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
+    """The choice where no bias can be read after all (a dark is subtracted whole, or not at all); what is missing."""
+    alone = replace(choice, bias=(), dark_is_pedestal=bool(choice.dark))
+    if alone.dark and not dark_misfit(alone, light):
+        return alone, []
+    lost = ["bias: none can be used"] + ["dark: it cannot be scaled without a bias"] * bool(choice.dark)
+    return replace(alone, dark=(), dark_is_pedestal=False), lost
 
 
 def build(choice: Choice, light: Record, client: Client | None, lights: Sequence[Record] = ()) -> xr.Dataset:
@@ -113,11 +167,16 @@ def build(choice: Choice, light: Record, client: Client | None, lights: Sequence
     images = {"bias": zero, "dark_rate": zero, "flat": np.ones(shape, np.float32)}
     variances = dict.fromkeys(images, zero)
     usable: dict[str, list[Record]] = {}
-    notes = list(choice.notes)
+    notes, missing = list(choice.notes), list(choice.missing)
     for kind in ("bias", "dark", "flat"):
-        results = {r["path"]: why for r, why in run(_readable, getattr(choice, kind), client=client)}
-        usable[kind] = [r for r in getattr(choice, kind) if not results[r["path"]]]
-        notes += sorted(f"{kind} left out: {why}" for why in results.values() if why)
+        usable[kind], problems = _usable(getattr(choice, kind), client)
+        notes += [f"{kind} left out: {why}" for why in problems]
+        if problems and not usable[kind]:
+            if kind == "bias":
+                choice, lost = _without_bias(choice, light)
+                missing += lost
+            else:
+                missing.append(f"{kind}: none of {len(problems)} can be used")
 
     if usable["bias"]:
         images["bias"], variances["bias"] = _master(usable["bias"], [1.0] * len(usable["bias"]), zero, None, client)
@@ -127,37 +186,38 @@ def build(choice: Choice, light: Record, client: Client | None, lights: Sequence
     elif usable["dark"]:
         exposures = [float(r["exposure"]) for r in usable["dark"]]
         images["dark_rate"], variances["dark_rate"] = _master(usable["dark"], exposures, images["bias"], None, client)
-    flats, levels = [], []
-    for record, level in sorted(
-        run(_median, usable["flat"], images["bias"], images["dark_rate"], client=client), key=lambda r: r[0]["path"]
-    ):
-        if level > 0:
-            flats.append({**record, "exposure": record["exposure"] if np.isfinite(record["exposure"]) else 0.0})
-            levels.append(level)
-        else:
-            notes.append(f"flat left out: {record['path']} has a level of {level:.0f} ADU above the bias")
+    saturation = light["saturation"] if np.isfinite(light["saturation"]) else np.inf
+    flats, levels, problems = _good_flats(usable["flat"], images, saturation, client)
+    notes += problems
+    if usable["flat"] and not flats:
+        missing.append(f"flat: none of {len(problems)} can be used")
+    usable["flat"] = flats
     if flats:
         images["flat"], variances["flat"] = _master(flats, levels, images["bias"], images["dark_rate"], client)
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
-        images["flat"] /= np.float32(np.median(images["flat"]))
+        images["flat"] /= np.float32(np.median(images["flat"][np.isfinite(images["flat"])]))
     dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None
-    whole = [r for r in lights if not _unfit(r, light)]
-    if whole and not usable["dark"]:
+    whole = _usable(_spread(lights), client)[0] if not usable["dark"] else []
+    if whole:
         dark = _pattern(whole, shape, client)
         images["bias"] = images["bias"] + dark
-        notes.append(f"the fixed pattern is taken from the lights themselves ({min(len(whole), PATTERN_FRAMES)} frames)")
+        notes.append(f"the fixed pattern is taken from the lights themselves ({len(whole)} frames)")
     known = dark is not None or bool(flats)
     bad = bad_pixels(dark, images["flat"] if flats else None) if known else np.zeros(shape, bool)
+    # A pixel that a master knows nothing of is bad, and spoils no star that it does not touch.
+    for name, neutral in (("bias", 0.0), ("dark_rate", 0.0), ("flat", 1.0)):
+        unknown = ~np.isfinite(images[name])
+        images[name], bad = np.where(unknown, np.float32(neutral), images[name]), bad | unknown
     # A dead pixel is flagged; dividing by its response would only blow up its noise.
     images["flat"] = np.where(bad & ~(images["flat"] > 0.05), np.float32(1.0), images["flat"])
 
-    ds = xr.Dataset({name: (("y", "x"), image) for name, image in images.items()})
+    ds = xr.Dataset({name: (("y", "x"), np.ascontiguousarray(image)) for name, image in images.items()})
     ds.update({f"{name}_variance": (("y", "x"), np.nan_to_num(v)) for name, v in variances.items()})
     ds["bad"] = ("y", "x"), bad.astype(np.uint8)
     ds.attrs.update(
         flat_variance=float(np.median(ds["flat_variance"])),
         inputs={kind: [str(r["path"]) for r in records] for kind, records in usable.items()},
-        missing=list(choice.missing),
+        missing=missing,
         notes=notes,
     )
     return ds

@@ -19,8 +19,8 @@ from ..kernels import detect, moffat, psf
 from ..kernels.align import match
 from ..kernels.calibrate import estimate_saturation
 from . import frame as chain
-from .context import reference_to_dataset
-from .run import run
+from .context import Handle, load_masters, reference_to_dataset
+from .run import Failed, run
 from .stars import add_target, read_star_list
 
 if TYPE_CHECKING:
@@ -36,15 +36,22 @@ NEIGHBOUR_SHARE = 0.01
 BRIGHT = 40
 
 
+class NoReference(InputError):
+    """No frame of a series can define the star list; those of another may."""
+
+
 @dataclass(frozen=True)
 class Glance:
-    """What a first look at a frame shows."""
+    """What a first look at a frame shows; all of a frame that cannot serve is its problem."""
 
     x: np.ndarray
     y: np.ndarray
-    snr: np.ndarray
-    fwhm: float
+    fwhm: float = np.nan
     problem: str = ""
+
+    @classmethod
+    def nothing(cls, problem: str) -> Glance:
+        return cls(np.empty(0), np.empty(0), problem=problem)
 
 
 def saturation_level(raw: np.ndarray, record: Record, config: Config) -> float:
@@ -55,28 +62,31 @@ def saturation_level(raw: np.ndarray, record: Record, config: Config) -> float:
     return float(min(levels, default=np.inf))
 
 
-def glance(record: Record, masters: chain.Masters, config: Config, steps: Sequence[chain.Step]) -> Glance:
-    """Stars and FWHM of one frame; a frame that cannot be read tells why."""
-    empty = np.empty(0)
+def glance(
+    record: Record, masters: chain.Masters | Handle, config: Config, steps: Sequence[chain.Step]
+) -> Glance:
+    """Stars and FWHM of one frame; a frame that cannot serve tells why."""
+    arrays = load_masters(masters) if isinstance(masters, Handle) else masters
     try:
         raw, _ = read_frame(record["path"], record["hdu"])
-        image, mask, _ = chain.calibrate_frame(raw, record, masters, saturation_level(raw, record, config), steps)
+        image, mask, _ = chain.calibrate_frame(raw, record, arrays, saturation_level(raw, record, config), steps)
     except FrameError as error:
-        return Glance(empty, empty, empty, np.nan, error.problem)
+        return Glance.nothing(error.problem)
     found = chain.find(image, mask)
-    model = psf.frame_psf(image, mask, found.x, found.y) if found.x.size >= config.min_stars else None
-    problem = "" if found.x.size >= config.min_stars else f"{found.x.size} stars, {config.min_stars} needed"
-    return Glance(found.x, found.y, found.snr, model.fwhm if model else np.nan, problem)
+    if found.x.size < config.min_stars:
+        return Glance.nothing(f"{found.x.size} stars, {config.min_stars} needed")
+    model = psf.frame_psf(image, mask, found.x, found.y)
+    return Glance(found.x, found.y, model.fwhm if model else np.nan)
 
 
-def choose(
+def rank(
     records: Sequence[Record],
-    masters: chain.Masters,
+    masters: chain.Masters | Handle,
     config: Config,
     client: Client | None = None,
     steps: Sequence[chain.Step] = (),
-) -> Record:
-    """The frame that defines the star list.
+) -> list[Record]:
+    """The frames that can define the star list, the best first; or the one that the settings name.
 
     Automatically: of `CANDIDATES` frames spread evenly over the series, the one whose stars are found again in most
     of the others, stars counted by their share of the best FWHM. A sharp, deep frame in the middle of the drift wins.
@@ -85,8 +95,8 @@ def choose(
     ----------
     records : sequence of mapping
         Lights in time order.
-    masters : Masters
-        To calibrate them with.
+    masters : Masters or Handle
+        To calibrate them with, or where they are.
     config : Config
         `reference` names an index or a path instead.
     client : distributed.Client, optional
@@ -96,28 +106,56 @@ def choose(
 
     Raises
     ------
-    InputError
+    NoReference
         If the frame named is not there, or no candidate has enough stars.
     """
     if config.reference != "auto":
-        return _named(records, config.reference)
+        return [named(records, config.reference)]
     usable = [r for r in records if not r["error"]]
     places = np.unique(np.linspace(0, len(usable) - 1, min(CANDIDATES, len(usable))).round().astype(int))
     candidates = [usable[i] for i in places]
-    shared = client.scatter(masters, broadcast=True) if client else masters
-    seen = {r["path"]: g for r, g in run(glance, candidates, shared, config, steps, client=client)}
+    seen = {r["path"]: Glance.nothing(g.reason) if isinstance(g, Failed) else g
+            for r, g in run(glance, candidates, masters, config, steps, client=client)}  # fmt: skip
     glances = [seen[r["path"]] for r in candidates]
     good = [i for i, g in enumerate(glances) if not g.problem]
     if not good:
-        problems = "; ".join(f"{r['path']}: {g.problem}" for r, g in zip(candidates, glances, strict=True))
-        raise InputError(
-            f"no frame can serve as reference ({problems}); lower detection_sigma or min_stars, or check the frames"
+        first = f"{candidates[0]['path']}: {glances[0].problem}" if candidates else "there is none that can be read"
+        raise NoReference(
+            f"none of {len(candidates)} frames looked at can serve as reference (the first: {first}); "
+            "check the frames, name one with reference, or lower min_stars"
         )
     widths = np.array([glances[i].fwhm for i in good])
     sharpest = np.nanmin(widths) if np.isfinite(widths).any() else 1.0
     scores = [_found_again(glances, i, good) * sharpest / (w if np.isfinite(w) else 10 * sharpest)
               for i, w in zip(good, widths, strict=True)]  # fmt: skip
-    return candidates[good[int(np.argmax(scores))]]
+    return [candidates[good[i]] for i in np.argsort(-np.array(scores), kind="stable")]
+
+
+def build(
+    records: Sequence[Record],
+    masters: chain.Masters,
+    config: Config,
+    client: Client | None = None,
+    steps: Sequence[chain.Step] = (),
+    handle: Handle | None = None,
+) -> xr.Dataset:
+    """The reference dataset (see `make`) of the best frame that makes one; arguments as for `rank`.
+
+    `handle` leads workers to the same masters.
+
+    Raises
+    ------
+    NoReference
+        If no frame can serve; it tells why of the best.
+    """
+    first: InputError | FrameError | None = None
+    for record in rank(records, masters if handle is None else handle, config, client, steps):
+        try:
+            return make(record, masters, config, steps)
+        except (InputError, FrameError) as error:
+            first = first or error
+    assert first is not None
+    raise NoReference(str(first)) from first
 
 
 def _found_again(glances: Sequence[Glance], this: int, others: Sequence[int]) -> float:
@@ -132,15 +170,33 @@ def _found_again(glances: Sequence[Glance], this: int, others: Sequence[int]) ->
     return float(np.mean(counts))
 
 
-def _named(records: Sequence[Record], name: str) -> Record:
+def named(records: Sequence[Record], name: str) -> Record:
+    """The light that the setting `reference` names.
+
+    Raises
+    ------
+    NoReference
+        If it is not there, or cannot be used.
+    """
+    record = _find_named(records, name)
+    if record["error"]:
+        raise NoReference(f"reference: {record['path']}: {record['error']}; name another")
+    return record
+
+
+def _find_named(records: Sequence[Record], name: str) -> Record:
     if name.lstrip("-").isdigit():
         index = int(name)
         if not -len(records) <= index < len(records):
-            raise InputError(f"reference: there is no frame {index}; there are {len(records)} lights")
+            raise NoReference(
+                f"reference: there is no frame {index}; the lights are numbered 0 to {len(records) - 1}"
+            )
         return records[index]
     matches = [r for r in records if r["path"] == name or r["path"].endswith("/" + name.lstrip("./"))]
     if len(matches) != 1:
-        raise InputError(f"reference: {name!r} names {len(matches)} of the {len(records)} lights; give a path or an index")
+        raise NoReference(
+            f"reference: {name!r} names {len(matches)} of {len(records)} lights; give a path or an index"
+        )
     return matches[0]
 
 
@@ -190,6 +246,11 @@ def make(record: Record, masters: chain.Masters, config: Config, steps: Sequence
     if model is None or shown is None:
         raise InputError(f"{record['path']}: no PSF can be fitted to its stars; name another reference")
 
+    smallest = min(config.apertures) * (1.0 if config.aperture_unit == "pixel" else model.fwhm)
+    if 2 * smallest > min(image.shape):
+        raise InputError(
+            f"apertures: the smallest, of {smallest:.1f} px, does not fit a frame of {image.shape[1]}x{image.shape[0]}"
+        )
     gain = config.gain or record["gain"]
     unit = gain if np.isfinite(gain) else 1.0
     wcs = _wcs(record)
@@ -200,7 +261,9 @@ def make(record: Record, masters: chain.Masters, config: Config, steps: Sequence
         keep = slice(0, config.max_stars)
         star_x, star_y, star_flux = (sources[k][keep].astype(float) for k in ("x", "y", "flux"))
     if config.target:
-        star_x, star_y, star_flux = add_target(config.target, star_x, star_y, star_flux, sources, wcs, model.fwhm)
+        star_x, star_y, star_flux = add_target(
+            config.target, star_x, star_y, star_flux, sources, wcs, model.fwhm, image.shape
+        )
     rms = float(np.median(np.abs(image - np.median(image)))) * 1.4826
 
     reference = chain.Reference(

@@ -1,7 +1,8 @@
 """Run one function over many items, on a Dask cluster or in this process, with the same results.
 
 A lost worker costs the items it was busy with, again; an item that keeps killing its worker is split,
-and what is left of it at the end is reported as failed rather than ending the run.
+and what is left of it at the end is reported as failed rather than ending the run. Dask blames a worker's death on all
+tasks that wait there; so whatever was blamed alone is tried once more with the cluster to itself.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def run(
         return dict(zip(futures, batch, strict=True))
 
     waiting = submit(items)
+    suspects: list[Any] = []
     try:
         queue = as_completed(list(waiting))
         for future in queue:
@@ -80,12 +82,21 @@ def run(
                     again = submit(smaller)
                     waiting.update(again)
                     queue.update(list(again))
-                    continue
-                done(item)
-                yield item, Failed("the worker was killed each time it was measured (memory, or a crash)")
+                else:
+                    suspects.append(item)
                 continue
             result = future.result()
             future.release()
+            done(item)
+            yield item, result
+        for item in suspects:
+            waiting = submit([item])
+            (future,) = waiting
+            try:
+                result = future.result()
+            except KilledWorker:
+                result = Failed("its worker was killed each time it was read or measured (out of memory, or a crash)")
+            waiting = {}
             done(item)
             yield item, result
     finally:

@@ -55,6 +55,34 @@ def sky_to_pixels(wcs: Any, ra: np.ndarray, dec: np.ndarray, what: str) -> tuple
     return np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
 
 
+def read_rows(path: str) -> tuple[bool, np.ndarray, np.ndarray]:
+    """Whether a CSV file's columns are `x,y` (or else `ra,dec`), and their values.
+
+    Raises
+    ------
+    InputError
+        If the file or its columns cannot be read, or a value is not finite; its line is named.
+    """
+    wanted = "expected CSV with a header x,y or ra,dec (degrees)"
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"stars: {path}: {error}; {wanted}") from error
+    names = next((n for n in (("x", "y"), ("ra", "dec")) if rows and set(n) <= set(rows[0])), None)
+    if names is None:
+        raise InputError(f"stars: {path}: {len(rows)} rows with columns {list(rows[0]) if rows else []}; {wanted}")
+    values = np.empty((2, len(rows)))
+    for i, row in enumerate(rows):
+        try:
+            values[:, i] = [float(row[n]) for n in names]
+        except (TypeError, ValueError):
+            values[:, i] = np.nan
+        if not np.isfinite(values[:, i]).all():
+            raise InputError(f"stars: {path}, line {i + 2}: {[row[n] for n in names]} are not two numbers; {wanted}")
+    return names == ("x", "y"), *values
+
+
 def read_star_list(path: str, wcs: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Positions from a CSV file with columns `x,y`, or `ra,dec` in degrees; star i is row i, on the frame or not.
 
@@ -63,14 +91,8 @@ def read_star_list(path: str, wcs: Any, shape: tuple[int, ...]) -> tuple[np.ndar
     InputError
         If the file or its columns cannot be read, or no position lies on the frame.
     """
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-        names = ("x", "y") if rows and "x" in rows[0] else ("ra", "dec")
-        first, second = (np.array([float(row[n]) for row in rows]) for n in names)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"stars: {path}: {error!r}; expected CSV with a header x,y or ra,dec (degrees)") from error
-    x, y = (first, second) if names == ("x", "y") else sky_to_pixels(wcs, first, second, f"stars: {path}")
+    pixels, first, second = read_rows(path)
+    x, y = (first, second) if pixels else sky_to_pixels(wcs, first, second, f"stars: {path}")
     inside = (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     if not inside.any():
         raise InputError(f"stars: {path}: none of {x.size} positions lies on the frame of {shape[1]}x{shape[0]} pixels")
@@ -78,11 +100,17 @@ def read_star_list(path: str, wcs: Any, shape: tuple[int, ...]) -> tuple[np.ndar
 
 
 def add_target(
-    text: str, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sources: np.ndarray, wcs: Any, fwhm: float
+    text: str, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sources: np.ndarray, wcs: Any, fwhm: float,
+    shape: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The star list with the target in it, if its position is not there yet.
 
     A detected star near the position is taken; otherwise the position itself is measured.
+
+    Raises
+    ------
+    InputError
+        If there is no such star, or the position is not on the frame or cannot be placed.
     """
     target = parse_target(text)
     if isinstance(target, int):
@@ -94,6 +122,10 @@ def add_target(
         (tx,), (ty,) = sky_to_pixels(wcs, np.array([ra]), np.array([dec]), "target")
     else:
         tx, ty = target
+    if not (-0.5 <= tx <= shape[1] - 0.5 and -0.5 <= ty <= shape[0] - 0.5):
+        raise InputError(
+            f"target: {text} is at x {tx:.1f}, y {ty:.1f}, outside the reference of {shape[1]}x{shape[0]} pixels"
+        )
     if x.size and np.hypot(x - tx, y - ty).min() <= NEAR_FWHM * fwhm:
         return x, y, flux
     distance = np.hypot(sources["x"] - tx, sources["y"] - ty)

@@ -81,8 +81,23 @@ def choose(light: Record, candidates: Sequence[Record], config: Config | None = 
     return Choice(tuple(bias), tuple(dark), tuple(flat), pedestal, tuple(missing), tuple(notes))
 
 
+def dark_misfit(choice: Choice, record: Record) -> str:
+    """Why the dark chosen for a series is not right for one of its lights; empty where it is, or there is none."""
+    exposure = record["exposure"]
+    if not choice.dark:
+        return ""
+    if not exposure > 0:
+        return "without an exposure time the dark is not subtracted"
+    taken = choice.dark[0]["exposure"]
+    if choice.dark_is_pedestal and abs(taken - exposure) > SAME_EXPOSURE * exposure:
+        return f"exposed for {exposure:g} s, and without a bias the dark of {taken:g} s is subtracted whole"
+    return ""
+
+
 def _same_camera(light: Record, other: Record) -> bool:
-    same = all(light[k] == other[k] for k in ("width", "height", "xbinning", "ybinning", "trim", "telescope"))
+    same = all(light[k] == other[k] for k in ("width", "height", "xbinning", "ybinning", "trim"))
+    # Calibration frames often name no telescope.
+    same = same and (light["telescope"] == other["telescope"] or not (light["telescope"] and other["telescope"]))
     gains = light["gain"], other["gain"]
     return same and (not np.isfinite(gains).all() or bool(np.isclose(*gains, rtol=1e-3)))
 
@@ -109,6 +124,9 @@ def _choose_dark(
 ) -> tuple[list[Record], bool]:
     darks = [r for r in usable if r["type"] == "dark" and np.isfinite(r["exposure"])]
     exposure = light["exposure"]
+    if darks and not exposure > 0:
+        notes.append("the lights' exposure is not known, so that no dark can be chosen")
+        return [], False
     matching = [r for r in darks if abs(r["exposure"] - exposure) <= SAME_EXPOSURE * exposure]
     dark = _nearest(light, matching, config)
     if not dark and has_bias:

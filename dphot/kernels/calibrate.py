@@ -14,6 +14,9 @@ from ._arrays import frozen
 ADC_CEILINGS = (4095.0, 16383.0, 32767.0, 65535.0)
 #: A pile-up has at least so many pixels at the very maximum.
 MIN_PILED = 3
+#: The core of a star far beyond saturation reads less than its rim: up to so many pixels of a row between two
+#: saturated ones are saturated too, where none is below this part of saturation.
+HOLLOW_WIDTH, HOLLOW_DEPTH = 32, 0.5
 
 
 def overscan_correct(raw: ArrayLike, overscan: tuple[slice, slice]) -> NDArray[np.float32]:
@@ -111,7 +114,7 @@ def pixel_mask(
     bad : array_like of bool, shape (ny, nx), or None
         Bad pixels of the camera.
     saturation : float
-        Counts from which on a pixel is saturated; NaN where unknown: none is.
+        Counts from which on a pixel is saturated, a star's hollow core with it; NaN where unknown: none is.
     nonlinear : float, optional
         Counts above which the response is not linear.
 
@@ -182,6 +185,7 @@ def _calibrate(raw, bias, dark_rate, flat, exposure, out):
 def _mask(raw, bad, saturation, nonlinear, out):
     ny, nx = raw.shape
     for j in range(ny):
+        start = nx  # where a row of high pixels after a saturated one begins
         for i in range(nx):
             value = np.float64(raw[j, i])
             bits = PIXEL_BAD if bad[j, i] else 0
@@ -189,3 +193,10 @@ def _mask(raw, bad, saturation, nonlinear, out):
             bits |= PIXEL_NONLINEAR if value > nonlinear else 0
             bits |= 0 if abs(value) < np.inf else PIXEL_NONFINITE
             out[j, i] = bits
+            if value >= saturation:
+                if 0 < i - start <= HOLLOW_WIDTH:
+                    for k in range(start, i):
+                        out[j, k] |= PIXEL_SATURATED
+                start = i + 1
+            elif not value >= HOLLOW_DEPTH * saturation:
+                start = nx

@@ -7,10 +7,12 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from ..errors import InputError
-from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE
+from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_SATURATED
 from .centroid import GAUSSIAN_FWHM, gaussian_width, windowed
+from .skygrid import sky_grid, steady
 
 #: The rms of white noise after smoothing with [1 2 1] x [1 2 1] / 16.
 SMOOTH_RMS = 0.375
@@ -21,6 +23,8 @@ UNUSABLE = PIXEL_BAD | PIXEL_COSMIC | PIXEL_NONFINITE
 MIN_SHARE = 0.18
 #: A share below this part of the usual star's is no star.
 RELATIVE_SHARE = 0.5
+#: So many bright stars tell what is usual.
+BRIGHT = 100
 
 
 @njit(cache=True, nogil=True)
@@ -42,75 +46,16 @@ def _repair(image, mask, bits):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _clipped(values, n):  # type: ignore[no-untyped-def]
-    """Median and standard deviation of the first n values after clipping at 3 sigma; sorts them."""
-    if n < 5:
-        return math.nan, math.nan
-    part = np.sort(values[:n])
-    low, high = 0, n
-    middle = spread = 0.0
-    for _ in range(4):
-        m = high - low
-        middle = 0.5 * (part[low + (m - 1) // 2] + part[low + m // 2])
-        # 0.7413 (q75 - q25) is the standard deviation of a normal law
-        spread = 0.7413 * (part[low + (3 * m) // 4] - part[low + m // 4])
-        if not spread > 0.0:
-            break
-        first, last = low, high
-        while part[first] < middle - 3.0 * spread:
-            first += 1
-        while part[last - 1] > middle + 3.0 * spread:
-            last -= 1
-        if first == low and last == high:
-            break
-        low, high = first, last
-    return middle, spread
-
-
-@njit(cache=True, nogil=True)
-def _sky_grid(image, rows, columns):  # type: ignore[no-untyped-def]
-    """Sky and noise of the smoothed image in rows x columns cells, from some 150 samples each.
-
-    The noise is that of differences between neighbouring samples, which no gradient of the sky enlarges.
-    """
-    ny, nx = image.shape
-    sky, rms = np.empty((rows, columns)), np.empty((rows, columns))
-    values, steps = np.empty(1024), np.empty(1024)
-    for r in range(rows):
-        top, bottom = max(r * ny // rows, 1), min((r + 1) * ny // rows, ny - 1)
-        di = max((bottom - top) // 12, 1)
-        for c in range(columns):
-            left, right = max(c * nx // columns, 1), min((c + 1) * nx // columns, nx - 1)
-            dj = max((right - left) // 12, 4)  # samples 4 px apart share no pixel
-            n = m = 0
-            for i in range(top + di // 2, bottom, di):
-                up, mid, down = image[i - 1], image[i], image[i + 1]
-                last = math.nan
-                for j in range(left, right, dj):
-                    side = up[j - 1] + up[j + 1] + down[j - 1] + down[j + 1]
-                    value = (side + 2.0 * (up[j] + down[j] + mid[j - 1] + mid[j + 1]) + 4.0 * mid[j]) / 16.0
-                    if math.isfinite(value) and n < 1024:
-                        values[n] = value
-                        n += 1
-                        if math.isfinite(last):
-                            steps[m] = value - last
-                            m += 1
-                    last = value
-            sky[r, c] = _clipped(values, n)[0]
-            rms[r, c] = _clipped(steps, m)[1] / math.sqrt(2.0)
-    return sky, rms
-
-
-@njit(cache=True, nogil=True)
 def _scan(image, level, limit):  # type: ignore[no-untyped-def]
     """Local maxima of the smoothed image above the limit.
 
     `level` and `limit` (rows, columns) are sky and threshold in cells; between their centres they are linear.
-    Returns per maximum: column, row, smoothed height above the sky, sky, share of the neighbours.
+    Returns per maximum: column, row, smoothed height above the sky, sky, share of the neighbours, and the
+    highest pixel above the sky.
     """
     ny, nx = image.shape
     rows, columns = level.shape
-    found, n = np.empty((5, 4096)), 0
+    found, n = np.empty((6, 4096)), 0
     three, smooth = np.zeros(nx, np.float32), np.full((3, nx), -np.inf, np.float32)
     bar, node, bright = np.zeros(nx, np.float32), np.zeros(columns), np.zeros(nx, np.int64)
     for i in range(1, ny):
@@ -178,13 +123,14 @@ def _scan(image, level, limit):  # type: ignore[no-untyped-def]
                     m += 1
             peak = image[pi, pj] - sky
             if n == found.shape[1]:
-                grown = np.empty((5, 2 * n))
-                for k in range(5):
+                grown = np.empty((6, 2 * n))
+                for k in range(6):
                     for a in range(n):
                         grown[k, a] = found[k, a]
                 found = grown
             found[0, n], found[1, n], found[2, n], found[3, n] = j, t, s - sky, sky
             found[4, n] = (total - peak) / ((m - 1) * peak) if peak > 0.0 else 0.0
+            found[5, n] = peak
             n += 1
     return found[:, :n].copy()
 
@@ -248,22 +194,6 @@ def _brightest_nearby(x, y, flux, radius):  # type: ignore[no-untyped-def]
     return keep
 
 
-def _steady(grid: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cells far off the median of their 3 x 3 surroundings replaced by it; linear slopes pass unchanged."""
-    good = np.isfinite(grid)
-    if not good.all():
-        grid = np.where(good, grid, np.median(grid[good]) if good.any() else 0.0)
-    if min(grid.shape) < 3:
-        return grid
-    wide = np.empty((grid.shape[0] + 2, grid.shape[1] + 2))
-    wide[1:-1, 1:-1] = grid
-    wide[0, 1:-1], wide[-1, 1:-1] = 2 * grid[0] - grid[1], 2 * grid[-1] - grid[-2]
-    wide[:, 0], wide[:, -1] = 2 * wide[:, 1] - wide[:, 2], 2 * wide[:, -2] - wide[:, -3]
-    around = np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).reshape(*grid.shape, 9)
-    middle = np.partition(around, 4, axis=-1)[..., 4]
-    return np.where(abs(grid - middle) > spread, middle, grid)
-
-
 def checked(image: NDArray, mask: NDArray[np.uint8] | None) -> NDArray[np.float32]:
     """The image as C-contiguous float32, after a look at the shapes."""
     if np.ndim(image) != 2 or min(np.shape(image)) < 16:
@@ -318,10 +248,10 @@ def find_stars(
     pixels = checked(image, mask)
     if mask is not None and (mask & UNUSABLE).any():
         pixels = _repair(pixels, np.ascontiguousarray(mask), UNUSABLE)
-    found, noise = np.empty((5, 0)), np.empty(0)
+    found, noise = np.empty((6, 0)), np.empty(0)
     if fwhm is None:
         found, noise = _maxima(pixels, sigma)
-        fwhm = _frame_fwhm(pixels, found)
+        fwhm = _frame_fwhm(pixels, mask, found)
     # wide stars are found among fewer, better pixels
     step = 1 if fwhm < 5.0 else max(min(int(fwhm / 2.5), min(pixels.shape) // 16), 1)
     binned = pixels if step == 1 else _binned(pixels, step)
@@ -333,9 +263,13 @@ def find_stars(
         brightest = np.sort(np.argsort(-found[2], kind="stable")[: 4 * n_max])
         found, noise = found[:, brightest], noise[brightest]
     sky, height, flux, trail = measure_maxima(binned, found[0], found[1], fwhm / step)
-    usual = float(np.median(found[4][np.argsort(-found[2], kind="stable")[:50]]))
+    share = _share(found, sky)
     with np.errstate(invalid="ignore"):
-        keep = (height > sigma * noise) & (flux > 0) & (trail == 0) & (found[4] > RELATIVE_SHARE * usual)
+        keep = (height > sigma * noise) & (flux > 0) & (trail == 0) & (share > MIN_SHARE)
+    clear = np.flatnonzero(keep & (height > 20 * noise) & ~_saturated(mask, found, step))
+    if len(clear):
+        brightest = clear[np.argsort(-height[clear], kind="stable")[:BRIGHT]]
+        keep &= share > RELATIVE_SHARE * np.median(share[brightest])
     sky, flux, snr = sky[keep], flux[keep] * step**2, height[keep] / noise[keep]
     first_x, first_y = (step * (found[k, keep] + 0.5) - 0.5 for k in (0, 1))
     x, y, ok = windowed(pixels, first_x, first_y, fwhm / GAUSSIAN_FWHM, sky)
@@ -357,14 +291,14 @@ def _maxima(pixels: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float
     """Maxima of the smoothed image that are no hot pixels, as `_scan` gives them, and the noise at each."""
     ny, nx = pixels.shape
     rows, columns = (min(max(round(size / 64), 1), 16) for size in pixels.shape)
-    sky, rms = _sky_grid(pixels, rows, columns)
+    sky, rms = sky_grid(pixels, rows, columns)
     if not np.isfinite(sky).any():
-        return np.empty((5, 0)), np.empty(0)
+        return np.empty((6, 0)), np.empty(0)
     usual = float(np.nanmedian(rms))
     # an image without noise still has rounding
     floor = max(0.1 * usual, 1e-6 * float(np.nanmax(abs(sky))), 1e-30)
-    rms = np.maximum(_steady(rms, np.full(rms.shape, 0.25 * usual)), floor)
-    found = _scan(pixels, _steady(sky, 3.0 * rms), sigma * rms)
+    rms = np.maximum(steady(rms, np.full(rms.shape, 0.25 * usual)), floor)
+    found = _scan(pixels, steady(sky, 3.0 * rms), sigma * rms)
     found = found[:, found[4] > MIN_SHARE]
     row, column = (found[1] * rows / ny).astype(int), (found[0] * columns / nx).astype(int)
     return found, rms[row, column]
@@ -381,10 +315,30 @@ def _binned(pixels: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     return out
 
 
-def _frame_fwhm(pixels: NDArray[np.float32], found: NDArray[np.float64]) -> float:
+def _share(found: NDArray[np.float64], sky: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the neighbours where the sky is `sky`: that of the halo, in the halo of a bright star."""
+    away = sky - found[3]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(found[5] > away, (found[4] * found[5] - away) / (found[5] - away), 0.0)
+
+
+def _saturated(mask: NDArray[np.uint8] | None, found: NDArray[np.float64], step: int) -> NDArray[np.bool_]:
+    """Whether a saturated pixel is among the nine of each maximum, found with pixels of `step` binned."""
+    if mask is None or not (mask & PIXEL_SATURATED).any():
+        return np.zeros(found.shape[1], np.bool_)
+    near = maximum_filter((mask & PIXEL_SATURATED) != 0, 2 * step + 1)
+    column, row = (np.minimum(found[k].astype(int) * step + step // 2, mask.shape[1 - k] - 1) for k in (0, 1))
+    return near[row, column]
+
+
+def _frame_fwhm(
+    pixels: NDArray[np.float32], mask: NDArray[np.uint8] | None, found: NDArray[np.float64]
+) -> float:
     """Median Gaussian FWHM of the bright maxima; 3 px where none can be measured."""
-    height = found[2]
-    # the very brightest may be saturated
+    # What stands out from a ring of 7.5 px is a star, narrow or wide, and no ripple in a bright star's halo.
+    _, height, _, _ = measure_maxima(pixels, found[0], found[1], 3.0)
+    height = np.where(_saturated(mask, found, 1) | ~np.isfinite(height), -np.inf, height)
+    # without a mask, the very brightest may be saturated
     bright = np.argsort(-height, kind="stable")[: min(60, max(5, len(height) // 2))]
     _, _, width = gaussian_width(pixels, found[0, bright], found[1, bright], found[3, bright])
     width = width[np.isfinite(width)]

@@ -21,10 +21,12 @@ BRANCH = "main"
 _MANIFEST_TIME = 64
 
 # Icechunk warns on each local repository that concurrent commits are unsafe there; dphot holds a lock.
+# It also preloads manifests in the background, and logs an error where the store is replaced meanwhile.
 # Whoever sets ICECHUNK_LOG gets what they asked for.
 if "ICECHUNK_LOG" not in os.environ:
     icechunk.set_logs_filter(
-        "warn,icechunk::storage::object_store=error,icechunk_arrow_object_store=error,icechunk_storage::readback=error"
+        "warn,icechunk::storage::object_store=error,icechunk_arrow_object_store=error,icechunk_storage::readback=error,"
+        "icechunk::repository=off"
     )
 
 

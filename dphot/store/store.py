@@ -183,9 +183,12 @@ class Store:
 
     @property
     def photometry(self) -> Lazy[xr.Dataset]:
-        """Filter to its photometry, (time, aperture, star), lazy, in order of time."""
-        filters = self._children(layout.PHOTOMETRY)
-        return Lazy(filters, lambda f: self._open(layout.photometry_group(f), _ROWS_CHUNK), "photometry")
+        """Filter to its photometry, (time, aperture, star), lazy, in order of time; attribute ``store``: the path."""
+
+        def load(filter: str) -> xr.Dataset:
+            return self._open(layout.photometry_group(filter), _ROWS_CHUNK).assign_attrs(store=self.path)
+
+        return Lazy(self._children(layout.PHOTOMETRY), load, "photometry")
 
     @property
     def frames(self) -> Lazy[Lazy[xr.Dataset]]:

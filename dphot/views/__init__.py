@@ -8,13 +8,10 @@ from typing import Any
 _WHERE = {
     "comparisons": "curves",
     "plot": "curves",
-    "precision_plot": "precision",
-    "psf_plot": "psf",
     "raw": "curves",
     "report": "page",
     "save_pngs": "png",
     "show_stars": "stars",
-    "summary_plot": "summary",
     "systematics": "curves",
     "write_report": "page",
 }
@@ -25,6 +22,6 @@ __all__ = sorted(_WHERE)
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name.removesuffix("_plot"))
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
     globals()[name] = value
     return value

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from . import prepare
 
+if TYPE_CHECKING:
+    from ..store import Store
+
 
 @xr.register_dataset_accessor("dphot")
 class DphotAccessor:
     """Plots of the dataset that `dphot.differential` gives; each returns a HoloViews object.
 
-    A stack or a reference, where a plot takes one, may also be part of the dataset, as the variables
-    ``stack`` (y, x) and ``psf`` (psf_y, psf_x).
+    Where a plot takes a stack or a reference and none is given, they come from the store that the attribute
+    ``store`` names; without it the stars are shown without an image.
     """
 
     def __init__(self, ds: xr.Dataset):
@@ -72,7 +75,8 @@ class DphotAccessor:
         """Stamp, model, residual and profile of the PSF (see `dphot.views.psf.psf`)."""
         from . import psf
 
-        return psf.psf(self._ds if reference is None else reference)
+        found = self._reference(reference)
+        return psf.psf(xr.Dataset() if found is None else found)
 
     def precision(self, aperture: int | None = None) -> Any:
         """Scatter of every star against flux, with the noise model (`dphot.views.precision.precision`)."""
@@ -90,9 +94,7 @@ class DphotAccessor:
         """All of it at a glance (see `dphot.views.summary.summary`)."""
         from . import summary
 
-        if reference is None and "psf" in self._ds:
-            reference = self._ds
-        return summary.summary(self._ds, self._stack(stack), reference, aperture=aperture)
+        return summary.summary(self._ds, self._stack(stack), self._reference(reference), aperture=aperture)
 
     def save_pngs(
         self,
@@ -105,9 +107,25 @@ class DphotAccessor:
         """Every plot as a PNG file, without a browser (see `dphot.views.png.save_pngs`)."""
         from . import png
 
-        if reference is None and "psf" in self._ds:
-            reference = self._ds
-        return png.save_pngs(folder, self._ds, self._stack(stack), reference, overwrite=overwrite)
+        return png.save_pngs(
+            folder, self._ds, self._stack(stack), self._reference(reference), overwrite=overwrite
+        )
 
     def _stack(self, given: xr.DataArray | None) -> xr.DataArray | None:
-        return self._ds["stack"] if given is None and "stack" in self._ds else given
+        """The stack given, or that of the store's last night in this filter."""
+        store = self._store() if given is None else None
+        name = str(self._ds.attrs.get("filter"))
+        if store is None or name not in list(store.stack):
+            return given
+        night = list(store.stack[name])[-1]
+        return store.stack[name][night].load()
+
+    def _reference(self, given: xr.Dataset | None) -> xr.Dataset | None:
+        store = self._store() if given is None else None
+        return given if store is None else store.reference.load()
+
+    def _store(self) -> Store | None:
+        from ..store import Store
+
+        path = self._ds.attrs.get("store")
+        return Store.open(path) if path else None

@@ -17,7 +17,7 @@ DISTURBANCES = (
     ("dy", "dy", ".1f", "px"),
     ("fwhm", "FWHM", ".2f", "px"),
     ("airmass", "airmass", ".2f", ""),
-    ("sky_frame", "sky", ".0f", "per px"),
+    ("sky_frame", "sky", ".1f", "per px"),
     ("rotation", "rotation", ".3f", "deg"),
     ("flip", "flip", ".0f", ""),
 )
@@ -107,7 +107,7 @@ def disturbances(
         if not np.isfinite(low) or (low == high and name in ("flip", "rotation")):
             continue
         unit = f"{lc.attrs.get('flux_unit', 'e-')}/px" if name == "sky_frame" else unit
-        span = f"{low:{form}} to {high:{form}} {unit}".rstrip().replace("-", "−").replace("e−", "e-")
+        span = f"{low:z{form}} to {high:z{form}} {unit}".rstrip().replace("-", "−").replace("e−", "e-")
         table.append((f"{shown}\n{span}", values, level, (shown, unit)))
     return c, table
 
@@ -209,7 +209,7 @@ def stamps(reference: xr.Dataset) -> tuple[np.ndarray, np.ndarray, PsfModel]:
     """
     if "psf" not in reference:
         raise InputError(
-            "the reference has no variable psf: give the reference of a store, dphot.open(path).reference"
+            "there is no variable psf: give the reference of a store, reference=dphot.open(path).reference"
         )
     attrs = {**reference.attrs, **reference["psf"].attrs}
     missing = [name for name in PARAMETERS if name not in attrs]

@@ -59,7 +59,10 @@ def facts(
         ("Comparison stars", str(len(select.comparisons(lc, c.aperture, c.star)))),
         ("Scatter about the mean", f"{ppt(p['rms'])} (the star's own variation included)"),
         ("Point-to-point scatter", f"{ppt(p['point_to_point'])} per frame"),
-        (f"Same, in {width} bins", f"{ppt(p['binned_point_to_point'])} over {p['bins']} bins"),
+        (
+            f"Scatter of {width} bins",
+            f"{ppt(p['binned_scatter'])} from bin to bin, slopes taken off ({p['bins']} bins)",
+        ),
         ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation apart"),
     ]
     scintillation = lc["scintillation"].values if "scintillation" in lc.variables else np.empty(0)

@@ -48,7 +48,8 @@ thead th {{ position: sticky; top: 0; background: #fff; color: {MUTED}; font-wei
   white-space: nowrap; }}
 tbody th {{ font-weight: 500; color: {MUTED}; white-space: nowrap; width: 1%; padding-right: 26px; }}
 td.n, th.n {{ text-align: right; }}
-td.path {{ overflow-wrap: anywhere; }}
+td {{ white-space: nowrap; }}
+td.path {{ white-space: normal; overflow-wrap: anywhere; }}
 tr.chosen td {{ background: #eaf3fa; }}
 code {{ font: 13.5px/1.5 ui-monospace, 'SF Mono', Menlo, Consolas, monospace; overflow-wrap: anywhere; }}
 .bar {{ display: inline-block; height: 9px; background: {BLUE}; border-radius: 2px; opacity: .75; }}
@@ -130,7 +131,8 @@ def table(
     chosen : int, optional
         Row to mark.
     """
-    align = [' class="n"' if i in numbers else ' class="path"' for i in range(len(head))]
+    align = [' class="n"' if i in numbers else "" for i in range(len(head) - 1)]
+    align.append(' class="n"' if len(head) - 1 in numbers else ' class="path"')
     top = "".join(f"<th{a}>{escape(title)}</th>" for title, a in zip(head, align, strict=True))
     lines = []
     for i, row in enumerate(rows):

@@ -109,6 +109,7 @@ def field(
                 (x[star], y[star]),
                 xytext=(6, 5),
                 textcoords="offset points",
+                clip_on=True,
                 fontsize=8,
                 color=palette.INK,
                 bbox={"facecolor": "white", "alpha": 0.6, "edgecolor": "none", "pad": 0.6},

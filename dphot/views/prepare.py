@@ -97,6 +97,31 @@ def point_to_point(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) 
     return float(np.sqrt(np.mean(difference**2) / 2)) if difference.size else float("nan")
 
 
+def smooth_scatter(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) -> float:
+    """Scatter about the straight line through the two neighbours, blind to slopes.
+
+    Parameters
+    ----------
+    time, value : array, shape (n,)
+        Points in time order; not finite ones are left out.
+    gap : float
+        Points with a longer gap on either side are left out, in the unit of `time`.
+
+    Returns
+    -------
+    float
+        sqrt(mean((v_i - (v_(i-1) + v_(i+1)) / 2)**2) / 1.5): the standard deviation of white noise. NaN where
+        no point has two neighbours.
+    """
+    use = np.isfinite(time) & np.isfinite(value)
+    time, value = np.asarray(time, float)[use], np.asarray(value, float)[use]
+    if value.size < 3:
+        return float("nan")
+    step = np.diff(time) < gap
+    residual = (value[1:-1] - (value[:-2] + value[2:]) / 2)[step[:-1] & step[1:]]
+    return float(np.sqrt(np.mean(residual**2) / 1.5)) if residual.size else float("nan")
+
+
 def precision(
     time: np.ndarray, value: np.ndarray, error: np.ndarray, width: float = BIN_WIDTH
 ) -> dict[str, float]:
@@ -113,7 +138,8 @@ def precision(
     -------
     dict
         ``points``; ``rms`` about the mean; ``point_to_point``; ``bins``; ``binned_rms``;
-        ``binned_point_to_point``; ``model``: the median error of a point. NaN where there are too few points.
+        ``binned_scatter`` (see `smooth_scatter`); ``model``: the median error of a point. NaN where there are
+        too few points.
     """
     use = np.isfinite(time) & np.isfinite(value)
     time, value, error = np.asarray(time)[use], np.asarray(value)[use], np.asarray(error)[use]
@@ -125,7 +151,7 @@ def precision(
         "point_to_point": point_to_point(time, value),
         "bins": int(bins.size),
         "binned_rms": float(np.std(bins)) if bins.size > 1 else float("nan"),
-        "binned_point_to_point": point_to_point(bins_time, bins),
+        "binned_scatter": smooth_scatter(bins_time, bins),
         "model": float(np.median(finite)) if finite.size else float("nan"),
     }
 
@@ -240,15 +266,16 @@ def stretch(image: np.ndarray) -> np.ndarray:
     """
     from astropy.visualization import ZScaleInterval
 
+    image = np.asarray(image, float)
     finite = image[np.isfinite(image)]
-    if finite.size == 0:
+    if finite.size == 0 or finite.min() == finite.max():
         return np.zeros(image.shape, np.uint8)
     low, soft = ZScaleInterval().get_limits(finite)
-    high = max(float(np.percentile(finite, 99.9)), float(soft))
-    knee = max(float(soft - low), 1e-6 * max(abs(high - low), 1e-30))
-    level = np.arcsinh((np.nan_to_num(image, nan=low) - low) / knee) / np.arcsinh(
-        max(high - low, knee) / knee
-    )
+    high = float(np.percentile(finite, 99.9))
+    if high <= low:
+        high = float(finite.max())
+    knee = max(float(soft - low), 1e-3 * (high - low))
+    level = np.arcsinh((np.nan_to_num(image, nan=low) - low) / knee) / np.arcsinh((high - low) / knee)
     return (255 * np.clip(level, 0, 1)).astype(np.uint8)
 
 

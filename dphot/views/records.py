@@ -106,7 +106,7 @@ UNITS = {
 
 
 def _units(record: Record) -> Iterable[tuple[str, str]]:
-    for name, value in record.items():
+    for name, value in sorted(record.items(), key=lambda item: item[0] != "name"):
         unit = UNITS.get(name, "") if isinstance(value, (int, float)) else ""
         yield name, f"{markup.plain(value)} {unit}".rstrip()
 

@@ -130,7 +130,7 @@ class Sections:
         return [
             (str(used), f"frames used, {dropped} dropped"),
             (facts.ppt(p["point_to_point"]), "point-to-point scatter per frame"),
-            (facts.ppt(p["binned_point_to_point"]), "the same in 7.2 min bins"),
+            (facts.ppt(p["binned_scatter"]), "scatter of 7.2 min bins"),
             (f"{c.radius:.2f} px", f"aperture radius, {c.aperture + 1} of {lc.sizes['aperture']}"),
             (str(count), f"comparison stars of {lc.sizes['star']} measured"),
         ]

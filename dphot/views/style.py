@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import mul
 from typing import Any
 
 import holoviews as hv
@@ -122,4 +120,4 @@ def marks(positions: np.ndarray) -> list[Any]:
 
 def stacked(layers: Sequence[Any]) -> Any:
     """The layers on one figure, the first at the bottom."""
-    return reduce(mul, layers)
+    return hv.Overlay(list(layers))

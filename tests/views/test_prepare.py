@@ -67,6 +67,16 @@ def test_point_to_point_is_sigma_for_noise_and_blind_to_trends_and_gaps() -> Non
     assert np.isnan(prepare.point_to_point(np.zeros(2), np.zeros(2)))
 
 
+def test_smooth_scatter_is_sigma_for_noise_and_blind_to_slopes_and_gaps() -> None:
+    noise = np.random.default_rng(5).normal(0, 2.0, 50_000)
+    time = np.arange(50_000) * 1e-3
+    assert prepare.smooth_scatter(time, noise + 3.0 * np.arange(50_000)) == pytest.approx(2.0, rel=0.02)
+    stepped = np.where(np.arange(40) < 20, 0.0, 100.0) + np.arange(40)
+    nights = np.where(np.arange(40) < 20, 0.0, 1.0) + np.arange(40) * 1e-3
+    assert prepare.smooth_scatter(nights, stepped) == 0.0
+    assert np.isnan(prepare.smooth_scatter(np.zeros(2), np.zeros(2)))
+
+
 def test_precision_of_white_noise() -> None:
     rng = np.random.default_rng(3)
     time = np.arange(10_000) * 1e-4
@@ -74,6 +84,7 @@ def test_precision_of_white_noise() -> None:
     assert p["points"] == 10_000 and p["bins"] == pytest.approx(1000, abs=1)
     assert p["rms"] == pytest.approx(0.01, rel=0.03)
     assert p["binned_rms"] == pytest.approx(0.01 / np.sqrt(10), rel=0.1)
+    assert p["binned_scatter"] == pytest.approx(0.01 / np.sqrt(10), rel=0.1)
     assert p["model"] == 0.01
 
 
@@ -132,5 +143,7 @@ def test_noise_terms_in_their_limits() -> None:
     terms = prepare.noise_terms(flux, 50.0, 10.0, 1e9, 1e-3)
     np.testing.assert_allclose(terms["photons"], [0.1, 1e-3])
     np.testing.assert_allclose(terms["sky"], np.sqrt(50) * 10 / flux)  # a sky level known without error
-    np.testing.assert_allclose(terms["total"] ** 2, sum(terms[k] ** 2 for k in ("photons", "sky", "scintillation")))
+    np.testing.assert_allclose(
+        terms["total"] ** 2, sum(terms[k] ** 2 for k in ("photons", "sky", "scintillation"))
+    )
     assert "scintillation" not in prepare.noise_terms(flux, 50.0, 10.0, 100.0, np.nan)

@@ -73,7 +73,9 @@ def test_one_night(lc: xr.Dataset) -> None:
         ({"blank": 3}, {"target": 3}, "star 3 .* no measured point"),
     ],
 )
-def test_errors_name_the_value_and_the_cure(lc: xr.Dataset, change: dict, arguments: dict, named: str) -> None:
+def test_errors_name_the_value_and_the_cure(
+    lc: xr.Dataset, change: dict, arguments: dict, named: str
+) -> None:
     if "drop" in change:
         lc = lc.drop_vars(change["drop"])
     if "attrs" in change:
@@ -115,7 +117,9 @@ def test_truth_is_laid_on_the_good_points(lc: xr.Dataset) -> None:
 
 
 def test_the_half_turn_of_a_flip_does_not_hide_the_rotation(lc: xr.Dataset) -> None:
-    table = {label.split("\n")[0]: values for label, values, _, _ in drawn.disturbances(lc, None, None, None)[1]}
+    table = {
+        label.split("\n")[0]: values for label, values, _, _ in drawn.disturbances(lc, None, None, None)[1]
+    }
     assert np.abs(table["rotation"]).max() < 0.1
     assert set(table) == {"diff. flux", "dx", "dy", "FWHM", "airmass", "sky", "rotation", "flip"}
 

@@ -1,0 +1,85 @@
+"""Sky and noise of a frame on a coarse grid, for the quick finder."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True)
+def _clipped(values, n):  # type: ignore[no-untyped-def]
+    """Median and standard deviation of the first n values after clipping at 3 sigma; sorts them."""
+    if n < 5:
+        return math.nan, math.nan
+    part = np.sort(values[:n])
+    low, high = 0, n
+    middle = spread = 0.0
+    for _ in range(4):
+        m = high - low
+        middle = 0.5 * (part[low + (m - 1) // 2] + part[low + m // 2])
+        # 0.7413 (q75 - q25) is the standard deviation of a normal law
+        spread = 0.7413 * (part[low + (3 * m) // 4] - part[low + m // 4])
+        if not spread > 0.0:
+            break
+        first, last = low, high
+        while part[first] < middle - 3.0 * spread:
+            first += 1
+        while part[last - 1] > middle + 3.0 * spread:
+            last -= 1
+        if first == low and last == high:
+            break
+        low, high = first, last
+    return middle, spread
+
+
+@njit(cache=True, nogil=True)
+def sky_grid(image, rows, columns):  # type: ignore[no-untyped-def]
+    """Sky and noise of the smoothed image in rows x columns cells, from some 150 samples each.
+
+    The noise is that of differences between neighbouring samples, which no gradient of the sky enlarges.
+    """
+    ny, nx = image.shape
+    sky, rms = np.empty((rows, columns)), np.empty((rows, columns))
+    values, steps = np.empty(1024), np.empty(1024)
+    for r in range(rows):
+        top, bottom = max(r * ny // rows, 1), min((r + 1) * ny // rows, ny - 1)
+        di = max((bottom - top) // 12, 1)
+        for c in range(columns):
+            left, right = max(c * nx // columns, 1), min((c + 1) * nx // columns, nx - 1)
+            dj = max((right - left) // 12, 4)  # samples 4 px apart share no pixel
+            n = m = 0
+            for i in range(top + di // 2, bottom, di):
+                up, mid, down = image[i - 1], image[i], image[i + 1]
+                last = math.nan
+                for j in range(left, right, dj):
+                    side = up[j - 1] + up[j + 1] + down[j - 1] + down[j + 1]
+                    value = (side + 2.0 * (up[j] + down[j] + mid[j - 1] + mid[j + 1]) + 4.0 * mid[j]) / 16.0
+                    if math.isfinite(value) and n < 1024:
+                        values[n] = value
+                        n += 1
+                        if math.isfinite(last):
+                            steps[m] = value - last
+                            m += 1
+                    last = value
+            sky[r, c] = _clipped(values, n)[0]
+            rms[r, c] = _clipped(steps, m)[1] / math.sqrt(2.0)
+    return sky, rms
+
+
+def steady(grid: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cells far off the median of their 3 x 3 surroundings replaced by it; linear slopes pass unchanged."""
+    good = np.isfinite(grid)
+    if not good.all():
+        grid = np.where(good, grid, np.median(grid[good]) if good.any() else 0.0)
+    if min(grid.shape) < 3:
+        return grid
+    wide = np.empty((grid.shape[0] + 2, grid.shape[1] + 2))
+    wide[1:-1, 1:-1] = grid
+    wide[0, 1:-1], wide[-1, 1:-1] = 2 * grid[0] - grid[1], 2 * grid[-1] - grid[-2]
+    wide[:, 0], wide[:, -1] = 2 * wide[:, 1] - wide[:, 2], 2 * wide[:, -2] - wide[:, -3]
+    around = np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).reshape(*grid.shape, 9)
+    middle = np.partition(around, 4, axis=-1)[..., 4]
+    return np.where(abs(grid - middle) > spread, middle, grid)

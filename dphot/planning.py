@@ -1,0 +1,262 @@
+"""What will be reduced: the frames of a table sorted into nights and filters, with the calibration that serves each.
+
+No file is hidden: one that cannot be read, or is of another kind than the night's others, stays in its series with its
+error; a copy is named beside the frame that it copies.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os.path import basename
+from typing import Any
+
+import numpy as np
+
+from .config import Config
+from .errors import CalibrationError, FrameError, InputError
+from .graph.frame import Step, load_steps
+from .graph.reference import named
+from .graph.stars import parse_target, read_rows
+from .io.choice import Choice, choose, dark_misfit
+from .io.frames import FrameTable
+from .io.headers import word_type
+from .io.readers import read_frame
+from .io.site import sky_degrees
+
+Record = dict[str, Any]
+
+#: What all frames of a series have in common; their gains, too, where they are known.
+SAME = ("width", "height", "dtype", "xbinning", "ybinning", "trim")
+
+
+@dataclass(frozen=True)
+class NightSeries:
+    """The lights of one night in one filter, and the calibration frames that serve them."""
+
+    night: str
+    filter: str
+    lights: tuple[Record, ...]
+    """In time order, as the frame table has them; those with `error` become flagged rows."""
+    light: Record
+    """A light that stands for all: size, binning, gain, exposure."""
+    choice: Choice
+    copies: tuple[tuple[str, str], ...] = ()
+    """Files that are left out, and the file that each is a copy of."""
+
+    @property
+    def usable(self) -> int:
+        """Lights without an error."""
+        return sum(not r["error"] for r in self.lights)
+
+
+def plan(table: FrameTable, config: Config) -> list[NightSeries]:
+    """What will be reduced, night by night.
+
+    Parameters
+    ----------
+    table : FrameTable
+        Frames of one field.
+    config : Config
+        `object` and `filter` select lights.
+
+    Returns
+    -------
+    list of NightSeries
+        In order of date, then filter.
+
+    Raises
+    ------
+    InputError
+        If there are no lights, or they show several targets, telescopes or cameras and none is selected.
+    CalibrationError
+        Under `Config.strict`, if a bias, dark or flat is missing.
+    """
+    records = table.to_pandas().to_dict("records")
+    whole = [r for r in records if not r["error"]]
+    lights = [r for r in whole if r["type"] == "light" and config.filter in ("", r["filter"])]
+    lights = [r for r in lights if config.object in ("", r["object"])]
+    if not lights:
+        raise InputError(_no_lights(records, config))
+    _check_one_field(lights)
+    lights, unread = _place(lights, whole, [r for r in records if r["error"]])
+    calibrations = [r for r in whole if r["type"] in ("bias", "dark", "flat")]
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in lights:
+        groups.setdefault((record["night"], record["filter"]), []).append(record)
+    nights = []
+    for (night, name), group in sorted(groups.items()):
+        light = _standard([r for r in group if not r["error"]])
+        choice = _noted(choose(light, calibrations, config), unread)
+        if choice.missing and config.strict:
+            raise CalibrationError(
+                f"night {night or 'unknown'}, filter {name!r}: missing {'; missing '.join(choice.missing)}; "
+                "add the frames, or drop --strict"
+            )
+        copies = _copies(group)
+        members = tuple(_fitted(r, light, choice) for r in group if r["path"] not in copies)
+        nights.append(NightSeries(night, name, members, light, choice, tuple(copies.items())))
+    return nights
+
+
+def check(nights: Sequence[NightSeries], config: Config) -> tuple[Step, ...]:
+    """Refuse settings that cannot work before anything is measured or written; returns the steps that they name.
+
+    Raises
+    ------
+    InputError
+        Naming the setting, its value, and what is expected.
+    """
+    if config.target:
+        target = parse_target(config.target)
+        if isinstance(target, str):
+            sky_degrees(target)
+    if config.coordinates:
+        sky_degrees(config.coordinates)
+    if config.stars:
+        read_rows(config.stars)
+    if config.reference != "auto":
+        by_index = config.reference.lstrip("-").isdigit()
+        named(nights[0].lights if by_index else [r for s in nights for r in s.lights], config.reference)
+    return tuple(load_steps(config.steps))
+
+
+def _no_lights(records: Sequence[Record], config: Config) -> str:
+    kinds = Counter("unusable" if r["error"] else r["type"] or "of unknown type" for r in records)
+    found = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    first = next((f"; {r['path']}: {r['error']}" for r in records if r["error"]), "")
+    selected = [k for k in ("object", "filter") if getattr(config, k)]
+    chosen = " and ".join(f"{k} {getattr(config, k)!r}" for k in selected)
+    cure = "name the image types in a telescope file, or give other folders"
+    if selected and "light" in kinds:
+        there = {k: sorted({r[k] for r in records if r["type"] == "light"}) for k in selected}
+        cure = "the lights have " + " and ".join(f"{k} {', '.join(map(repr, v))}" for k, v in there.items())
+    return f"no light frames{chosen and ' of '}{chosen} among {len(records)} files ({found}{first}); {cure}"
+
+
+def _check_one_field(lights: Sequence[Record]) -> None:
+    apart = "reduce each from a folder of its own, or give them one name in a telescope file"
+    for key, cure in (("object", "select one with --object"), ("telescope", apart), ("camera", apart)):
+        values = sorted({r[key] for r in lights} - {""})
+        if len(values) > 1:
+            raise InputError(f"the lights show several {key}s, {', '.join(values)}: a store holds one field; {cure}")
+
+
+def _shared(first: str, second: str) -> int:
+    """Length of the beginning that two texts share."""
+    unlike = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(unlike, min(len(first), len(second)))
+
+
+class _Shelf:
+    """Records by path: a file belongs where those named like it belong."""
+
+    def __init__(self, records: Sequence[Record]):
+        self.records = sorted(records, key=lambda r: r["path"])
+        self.paths = [r["path"] for r in self.records]
+
+    def beside(self, path: str) -> Record:
+        """The record whose path shares the longest beginning with `path`; of two, the light."""
+        place = bisect(self.paths, path)
+        near = self.records[max(place - 1, 0) : place + 1]
+        return max(near, key=lambda r: (_shared(r["path"], path), r["type"] == "light"))
+
+
+def _place(
+    lights: list[Record], whole: Sequence[Record], bad: Sequence[Record]
+) -> tuple[list[Record], list[tuple[str, str]]]:
+    """The lights, all with a night where any has one, and the unreadable files among them.
+
+    Also, for each other unreadable file, the calibration frame beside it (or none) and what is wrong with it.
+    """
+    dated = [r for r in lights if r["night"]]
+    if dated:
+        shelf = _Shelf(dated)
+        lights = [r if r["night"] else {**r, "night": shelf.beside(r["path"])["night"]} for r in lights]
+    night = {r["path"]: r["night"] for r in lights}
+    unread = []
+    shelf = _Shelf(whole)
+    for record in bad:
+        other, kind = shelf.beside(record["path"]), word_type(basename(record["path"]))
+        if other["type"] == "light" and kind in ("bias", "dark", "flat"):
+            unread.append(("", f"{record['path']}: {record['error']}"))
+        elif other["path"] in night:
+            belongs = {"type": "light", "filter": other["filter"], "night": night[other["path"]]}
+            lights.append({**record, **belongs})
+        else:
+            unread.append((other["path"], f"{record['path']}: {record['error']}"))
+    return lights, unread
+
+
+def _noted(choice: Choice, unread: Sequence[tuple[str, str]]) -> Choice:
+    """The choice, with a note for each unreadable file among the frames chosen."""
+    chosen = {"", *(path for paths in choice.inputs().values() for path in paths)}
+    notes = [f"left out: {problem}" for path, problem in unread if path in chosen]
+    return replace(choice, notes=(*choice.notes, *notes))
+
+
+def _standard(lights: Sequence[Record]) -> Record:
+    """The light that stands for a group: of its most frequent kind and exposure, the middle one."""
+
+    def kind(r: Record) -> tuple[Any, ...]:
+        return *(r[k] for k in SAME), str(r["gain"]), str(r["exposure"])
+
+    counts = Counter(kind(r) for r in lights)
+    common = max(sorted(counts, key=str), key=lambda k: counts[k])
+    same = [r for r in lights if kind(r) == common]
+    return same[len(same) // 2]
+
+
+def _fitted(record: Record, light: Record, choice: Choice) -> Record:
+    """The record, with an error where its image is not of the series' kind, and a note where its dark is not."""
+    if record["error"]:
+        return record
+    differ = [k for k in SAME if record[k] != light[k]]
+    gains = record["gain"], light["gain"]
+    if np.isfinite(gains).all() and not np.isclose(*gains, rtol=1e-3):
+        differ.append("gain")
+    if differ:
+        which = ", ".join(f"{k} {record[k] or 'none'} and not {light[k] or 'none'}" for k in differ)
+        return {**record, "error": f"of another kind than the night's other frames: {which}"}
+    note = " | ".join(part for part in (record["note"], dark_misfit(choice, record)) if part)
+    return {**record, "note": note}
+
+
+def _copies(group: Sequence[Record]) -> dict[str, str]:
+    """Path of each copy, and of the frame it copies. Only files of one size, instant and exposure are compared."""
+    alike: dict[tuple[str, ...], list[Record]] = {}
+    for record in group:
+        if not record["error"]:
+            alike.setdefault(tuple(str(record[k]) for k in ("size", "time", "exposure")), []).append(record)
+    copies = {}
+    for twins in alike.values():
+        first: dict[str, str] = {}
+        for record in sorted(twins, key=lambda r: r["path"]) if len(twins) > 1 else []:
+            try:
+                content = read_frame(record["path"], record["hdu"])[1]
+            except FrameError:
+                continue
+            kept = first.setdefault(content, record["path"])
+            if kept != record["path"]:
+                copies[record["path"]] = kept
+    return copies
+
+
+def describe(series: NightSeries) -> list[str]:
+    """What will be done with a night, in a few lines."""
+    n = {kind: len(getattr(series.choice, kind)) for kind in ("bias", "dark", "flat")}
+    lines = [
+        f"{series.night or 'unknown night'}, filter {series.filter or 'unknown'}: {len(series.lights)} lights; "
+        f"calibrated with {n['bias']} bias, {n['dark']} dark, {n['flat']} flat"
+    ]
+    for kind in ("bias", "dark", "flat"):
+        frames = getattr(series.choice, kind)
+        if frames:
+            lines.append(f"  {kind}: {frames[0]['path']} ... ({len(frames)}, night {frames[0]['night'] or 'unknown'})")
+    lines += [f"  missing {text}" for text in series.choice.missing]
+    lines += [f"  {text}" for text in series.choice.notes]
+    lines += [f"  {r['path']}: {r['error']}" for r in series.lights if r["error"]]
+    lines += [f"  {path}: a copy of {kept}, left out" for path, kept in series.copies]
+    return lines

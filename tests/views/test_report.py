@@ -1,0 +1,169 @@
+"""The report: what it says, that it is one file, and that a browser shows it without asking anybody."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import views_factory as factory
+import xarray as xr
+
+from dphot.errors import InputError, StoreError
+from dphot.views import write_report
+
+Field = tuple[xr.DataArray, xr.Dataset]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+#: Distinct colours of each canvas, through all shadow roots.
+COLOURS = """() => {
+  const found = [];
+  const walk = root => { for (const e of root.querySelectorAll('*')) {
+    if (e.shadowRoot) walk(e.shadowRoot);
+    if (e.tagName === 'CANVAS' && e.width > 0 && e.height > 0) {
+      const d = e.getContext('2d').getImageData(0, 0, e.width, e.height).data, seen = new Set();
+      for (let i = 0; i < d.length; i += 4) seen.add((d[i] << 16) | (d[i + 1] << 8) | d[i + 2]);
+      found.push(seen.size);
+    } } };
+  walk(document);
+  return found;
+}"""
+
+
+class Outline(HTMLParser):
+    """Text outside scripts, the ids, and whatever a browser would fetch."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.text, self.ids, self.fetched, self.links = "", [], [], []
+        self._silent = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self._silent = tag in ("script", "style")
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values["href"]] if tag == "a" else []
+        self.fetched += [v for k, v in attrs if k == "src" or (k == "href" and tag == "link")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._silent = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._silent else data
+
+
+@pytest.fixture(scope="module")
+def page(lc: xr.Dataset, field: Field, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "night.html"
+    return write_report(
+        path, lc, *field, factory.make_nights(lc), truth=factory.make_truth(lc.bjd_tdb.values)
+    )
+
+
+@pytest.fixture(scope="module")
+def outline(page: Path) -> Outline:
+    return Outline(page.read_text(encoding="utf-8"))
+
+
+def test_it_is_one_file_of_reasonable_size(page: Path, outline: Outline) -> None:
+    assert outline.fetched == ["data:,"]
+    assert page.stat().st_size < 4e6
+    assert {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
+    assert page.read_text().count("Bokeh = factory()") <= 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("Demo-1", "Demo 60 cm", "2025-11-21", "filter r"),
+        *("238", "2 dropped", "demo_0017.fits", "holds 312000 of 524288 bytes", "4 of 31 stars match <6>"),
+        *("20 files, /data/cal/: bias_00.fits … bias_19.fits", "not applied", "vignetting and dust"),
+        *("dark of 60 s from 2025-11-19", "113", "DATE-OBS and JD disagree; DATE-OBS used"),
+        *("Broeg et al. (2005)", "Point-to-point scatter", "7.2 min bins", "Noise model expects"),
+        *("/data/demo_0042.fits", "numpy", "2.4.6", "aperture_unit", "diameter", "0.6 m"),
+        "altitude is not known: scintillation is computed for sea level",
+        *("SATURATED", "NEIGHBOUR", "UNREADABLE", "CLOUD"),
+    ],
+)
+def test_it_says_what_was_done(outline: Outline, said: str) -> None:
+    assert said in outline.text
+
+
+def test_it_lists_weights_and_apertures(lc: xr.Dataset, page: Path, outline: Outline) -> None:
+    aperture = lc.attrs["aperture"]
+    for star in lc.attrs["comparisons"]:
+        assert f"{lc.weight.values[aperture, star]:.4f}" in outline.text
+    chosen = re.search('<tr class="chosen">(.*?)</tr>', page.read_text())
+    assert chosen and f"{lc.aperture_radius.values[0, aperture]:.2f}" in chosen.group(1)
+
+
+@pytest.fixture(scope="module")
+def two(lc: xr.Dataset, field: Field, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of two filters, one with two nights and without a stack, and names that look like HTML."""
+    other = factory.make_lc(frames=60, stars=12, apertures=2, nights=2).assign_attrs(
+        filter="g", method="<i>m</i>"
+    )
+    nights = [*factory.make_nights(lc), *factory.make_nights(other)]
+    nights[0]["series"][0]["frames_dropped"][0]["reason"] = "<script>alert(1)</script>"
+    path = tmp_path_factory.mktemp("two") / "a.html"
+    stack, reference = field
+    named = lc.assign_attrs(object="<b>Star & Co</b>")
+    return write_report(path, [named, other], [stack, None], reference, nights).read_text()
+
+
+def test_names_are_escaped(two: str) -> None:
+    assert "<script>alert(1)" not in two and "&lt;script&gt;alert(1)" in two
+    assert "<h1>&lt;b&gt;Star &amp; Co&lt;/b&gt;</h1>" in two and "<i>m</i>" not in two
+
+
+def test_several_filters_and_nights_share_a_page(two: str) -> None:
+    outline = Outline(two)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {"f0-curve", "f1-curve", "done"} <= set(outline.ids)
+    assert "Filter r" in outline.text and "Filter g" in outline.text and "Night by night" in outline.text
+    assert len(two) < 5e6
+
+
+def test_nothing_is_overwritten_unasked(page: Path, lc: xr.Dataset) -> None:
+    with pytest.raises(StoreError, match=r"night\.html exists.*overwrite"):
+        write_report(page, lc, None, None, [])
+
+
+def test_a_truth_that_does_not_fit_is_refused(lc: xr.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\(3,\).*240 frames"):
+        write_report(tmp_path / "a.html", lc, None, None, [], truth=np.ones(3))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
+def test_a_browser_shows_it_and_asks_nobody(page: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    requests, errors = [], []
+    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    arguments += ["--disable-component-update", "--disable-sync"]
+    with sync_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        tab = browser.new_page(viewport={"width": 1200, "height": 900})
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+        tab.goto(page.as_uri())
+        tab.wait_for_function("window.Bokeh && Bokeh.documents.length == 1 && Bokeh.documents[0].is_idle")
+        roots = tab.evaluate("Bokeh.documents[0].roots().length")
+        colours = tab.evaluate(COLOURS)
+        wide = tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        tab.set_viewport_size({"width": 400, "height": 800})
+        narrow = tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        browser.close()
+    assert requests == [page.as_uri()]
+    assert errors == []
+    assert roots == 10
+    assert (
+        sum(count > 30 for count in colours) >= roots
+    )  # the second canvas of each figure is an empty overlay
+    assert wide and narrow
