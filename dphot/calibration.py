@@ -77,7 +77,8 @@ def calibrate(
     """
     record = dict(cube.record.values[0])
     arrays = masters_of(masters, record)
-    image, mask = lazy.calibrated_cube(cube.raw.data, cube.record.data, arrays, saturation, steps)
+    items = lazy.records_array(cube.record.values, cube.raw.data.chunks[0])
+    image, mask = lazy.calibrated_cube(cube.raw.data, items, arrays, saturation, steps)
     rows, columns = parse_section(record["trim"]) or (slice(None), slice(None))
     dims = ("time", "y", "x")
     ds = xr.Dataset({"image": (dims, image), "mask": (dims, mask), "counts": (dims, cube.raw.data[:, rows, columns]),

@@ -121,8 +121,8 @@ class Config:
             If the file is not TOML, or holds unknown names or unfit values; all are named.
         """
         try:
-            values = tomllib.loads(Path(path).read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ValidationError("settings file", [(str(path), str(error))]) from error
         return cls().patch(**values)
 

@@ -54,7 +54,7 @@ def cube(frames: FrameTable | xr.Dataset, chunk: int = 16) -> xr.Dataset:
         raise InputError(f"cube: frames of several kinds ({found}); select one, as table.select(width={kinds[0][1]})")
     height, width, dtype = kinds[0]
     items = lazy.records_array(records, chunk)
-    return _labelled(lazy.raw_cube(items, (int(height), int(width)), dtype), items, records)
+    return _labelled(lazy.raw_cube(items, (int(height), int(width)), dtype), records)
 
 
 def _from_store(frames: xr.Dataset) -> xr.Dataset:
@@ -63,11 +63,13 @@ def _from_store(frames: xr.Dataset) -> xr.Dataset:
     whole = [i for i, r in enumerate(records) if not r["error"]]
     raw = frames.raw.isel(time=whole).data
     chosen = [records[i] for i in whole]
-    return _labelled(raw, lazy.records_array(chosen, raw.chunks[0]), chosen)
+    return _labelled(raw, chosen)
 
 
-def _labelled(raw: da.Array, items: da.Array, records: list[dict[str, Any]]) -> xr.Dataset:
-    ds = xr.Dataset({"raw": (("time", "y", "x"), raw), "record": ("time", items)})
+def _labelled(raw: da.Array, records: list[dict[str, Any]]) -> xr.Dataset:
+    rows = np.empty(len(records), object)
+    rows[:] = records
+    ds = xr.Dataset({"raw": (("time", "y", "x"), raw), "record": ("time", rows)})
     ds = ds.assign_coords({k: ("time", np.array([r[k] for r in records])) for k in COORDINATES})
     ds = ds.assign_coords(time=instants(records))
     ds["raw"].attrs.update(units="ADU", long_name="raw counts")

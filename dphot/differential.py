@@ -11,7 +11,7 @@ from .errors import InputError
 from .flags import FrameFlag, StarFlag
 from .graph.stars import parse_target
 from .io.site import sky_degrees
-from .kernels import ensemble
+from .kernels import ensemble, noise
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
 #: A star's point with one of these flags weighs nothing in an artificial star.
@@ -99,7 +99,9 @@ def differential(
     -------
     xarray.Dataset
         The photometry with `diff_flux`, `diff_err`, `artificial`, `weight` and `scatter`
-        (see `dphot.schema.DIFFERENTIAL`); attributes `target`, `aperture`, `comparisons`.
+        (see `dphot.schema.DIFFERENTIAL`); attributes `target`, `aperture`, `comparisons`. The errors hold scintillation
+        where it is known. Where the gain is not known, they rest on one that the scatter of the comparison stars tells
+        (attribute `gain_from_scatter`, e-/ADU).
 
     Raises
     ------
@@ -123,10 +125,25 @@ def differential(
         )
     good = ((obs.flags.values & int(UNFIT)) == 0) & ~lost[:, None]
     use = _candidates(flux, good, star, comparisons, exclude)
-    result = ensemble.broeg(np.where(lost[:, None, None], np.nan, flux), flux_err, target=star, use=use, good=good)
+    flux = np.where(lost[:, None, None], np.nan, flux)
+    twinkling = np.nan_to_num(obs.scintillation.values)[:, None, None] * flux
+    result = ensemble.broeg(flux, np.hypot(flux_err, twinkling), target=star, use=use, good=good)
+    gain = np.nan
+    if obs.attrs.get("flux_unit") == "ADU":
+        # The noise model took 1 e-/ADU. The scatter of the stars themselves tells the photon noise.
+        best = int(ensemble.best_aperture(result.diff[:, :, star]))
+        steady = _measured(flux, good, star)
+        gain = noise.gain_from_scatter(
+            flux[:, best, steady], flux_err[:, best, steady], twinkling[:, best, steady],
+            ensemble.point_scatter(result.diff[:, best, steady]),
+        )  # fmt: skip
+        if np.isfinite(gain):
+            variance = flux_err**2 + np.maximum(flux, 0.0) * (1.0 / gain - 1.0)
+            flux_err = np.sqrt(np.maximum(variance, 0.0))
+            result = ensemble.broeg(flux, np.hypot(flux_err, twinkling), target=star, use=use, good=good)
     scatter = ensemble.point_scatter(result.diff[:, :, star])
     if aperture is None:
-        aperture = _steadiest(result, star, scatter)
+        aperture = int(ensemble.best_aperture(result.diff[:, :, star]))
     elif not 0 <= aperture < obs.sizes["aperture"]:
         raise InputError(f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}")
     weight = result.weights
@@ -144,21 +161,17 @@ def differential(
         comparisons=[int(i) for i in used[np.argsort(-weight[aperture][used], kind="stable")]],
         method="Broeg et al. 2005",
     )
+    if np.isfinite(gain):
+        ds.attrs["gain_from_scatter"] = gain
     validate(ds, DIFFERENTIAL, tuple(DIFFERENTIAL))
     return annotate(ds, DIFFERENTIAL)
 
 
-def _steadiest(result: ensemble.Ensemble, star: int, scatter: np.ndarray) -> int:
-    """The aperture with the least scatter of a star; with fewer than three points, with the least error."""
-    if np.isfinite(scatter).any():
-        return int(ensemble.best_aperture(result.diff[:, :, star]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        error = np.abs(result.diff_err[:, :, star] / result.diff[:, :, star])
-    points = np.isfinite(error).sum(axis=0)
-    if not points.any():
-        raise InputError(f"target: star {star} could not be measured in any frame with a comparison star; choose another")
-    mean = np.where(np.isfinite(error), error, 0.0).sum(axis=0) / np.maximum(points, 1)
-    return int(np.argmin(np.where(points == points.max(), mean, np.inf)))
+def _measured(flux: np.ndarray, good: np.ndarray, star: int) -> np.ndarray:
+    """Stars measured well in most of the frames in which the target is (bool for each star)."""
+    measured = good & (np.where(np.isfinite(flux), flux, 0.0).max(axis=1) > 0)
+    frames = np.isfinite(flux[:, :, star]).any(axis=1)
+    return measured[frames].mean(axis=0) >= PRESENT if frames.any() else np.zeros(flux.shape[2], bool)
 
 
 def _candidates(
@@ -173,9 +186,7 @@ def _candidates(
     if comparisons is not None:
         use = np.isin(np.arange(n), list(comparisons))
     else:
-        measured = good & (np.where(np.isfinite(flux), flux, 0.0).max(axis=1) > 0)
-        frames = np.isfinite(flux[:, :, star]).any(axis=1)
-        use = measured[frames].mean(axis=0) >= PRESENT if frames.any() else np.zeros(n, bool)
+        use = _measured(flux, good, star)
     use[list(exclude)] = False
     use[star] = False
     if not use.any():

@@ -233,7 +233,8 @@ def _copies(group: Sequence[Record]) -> dict[str, str]:
     copies = {}
     for twins in alike.values():
         first: dict[str, str] = {}
-        for record in sorted(twins, key=lambda r: r["path"]) if len(twins) > 1 else []:
+        # A copy has the longer name, as a rule.
+        for record in sorted(twins, key=lambda r: (len(r["path"]), r["path"])) if len(twins) > 1 else []:
             try:
                 content = read_frame(record["path"], record["hdu"])[1]
             except FrameError:

@@ -225,10 +225,11 @@ def test_nothing_is_read_until_it_is_computed(small_night, small_store):
     def forbidden(*args, **kwargs):
         raise AssertionError("computed")
 
+    transforms = small_store.photometry[FILTER].transform.load()
     with dask.config.set(scheduler=forbidden):
         cube = dphot.cube(dphot.scan(small_night, store=False).lights)
         calibrated = dphot.calibrate(cube)
-        aligned = dphot.align(calibrated, small_store.photometry[FILTER].transform.values)
+        aligned = dphot.align(calibrated, transforms)
         assert aligned.shape == (8, 256, 256) and cube.raw.dtype == np.uint16
         lazy = dphot.open(small_store.path)
         assert lazy.photometry[FILTER].sizes["time"] == 8 and lazy.frames[FILTER][NIGHT].raw.shape == (8, 256, 256)

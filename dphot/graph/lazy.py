@@ -17,7 +17,7 @@ from . import frame as chain
 Record = Mapping[str, Any]
 
 
-def records_array(records: Sequence[Record], chunk: int | tuple[int, ...]) -> da.Array:
+def records_array(records: Sequence[Record] | np.ndarray, chunk: int | tuple[int, ...]) -> da.Array:
     """Records as a Dask array (time,), inlined into the tasks that use them."""
     values = np.empty(len(records), object)
     values[:] = [dict(r) for r in records]

@@ -122,3 +122,41 @@ def scintillation(
     airmass, exposure, diameter = (np.where(positive, v, np.nan) for v in (airmass, exposure, diameter))
     variance = 10e-6 * 1.5**2 * diameter ** (-4 / 3) / exposure * airmass**3 * np.exp(-2 * altitude / 8000.0)
     return np.sqrt(variance)
+
+
+def gain_from_scatter(
+    flux: ArrayLike, flux_err: ArrayLike, scintillation: ArrayLike, scatter: ArrayLike, least: int = 5
+) -> float:
+    """Gain of a camera from the scatter of its stars, where nothing else tells it.
+
+    A star's variance in ADU^2 is F / g + r + (s F)^2, with r all that does not come from its own photons. Each star
+    whose photons dominate gives 1 / g; the median over them is taken. Whatever else makes stars scatter (flat
+    field, guiding) lowers the result: it is an effective gain.
+
+    Parameters
+    ----------
+    flux, flux_err : array_like, shape (nt, ns)
+        Fluxes in ADU, and their standard deviations as `flux_variance` gives them for a gain of 1 e-/ADU.
+    scintillation : array_like, shape (nt, ns)
+        Standard deviation by scintillation, ADU; 0 where unknown.
+    scatter : array_like, shape (ns,)
+        Relative scatter of one point, as measured.
+    least : int, optional
+        With fewer stars there is no result.
+
+    Returns
+    -------
+    float
+        e-/ADU; NaN where too few stars tell.
+    """
+    level = np.nan_to_num(np.asarray(flux, dtype=np.float64))
+    error = np.asarray(flux_err, dtype=np.float64)
+    seen = np.isfinite(np.asarray(flux)) & np.isfinite(error)
+    count = np.maximum(seen.sum(axis=0), 1)
+    mean = np.where(seen, level, 0.0).sum(axis=0) / count
+    rest = np.where(seen, error**2 - level, 0.0).sum(axis=0) / count
+    twinkling = np.where(seen, np.nan_to_num(np.asarray(scintillation)) ** 2, 0.0).sum(axis=0) / count
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = ((np.asarray(scatter) * mean) ** 2 - rest - twinkling) / mean
+    telling = np.isfinite(inverse) & (inverse > 0) & (inverse * mean > rest)
+    return float(1.0 / np.median(inverse[telling])) if np.count_nonzero(telling) >= least else float("nan")

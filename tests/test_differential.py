@@ -1,0 +1,121 @@
+"""Differential photometry of measured frames: what was put in comes back, and wrong requests are named."""
+
+import numpy as np
+import pytest
+from conftest import grid_simulation
+
+import dphot
+from dphot import simulate
+from dphot.differential import find_star
+from dphot.errors import InputError
+from dphot.flags import FrameFlag, StarFlag
+
+
+@pytest.fixture(scope="module")
+def obs(tmp_path_factory):
+    """Twenty-four frames in which star 3 follows a 5 % sinusoid, and star 6 varies more."""
+    signal = simulate.Signal.sinusoid(0.05, 60.0)
+    spec = grid_simulation(
+        frames=24, signal=signal, variables=((6, simulate.Signal.sinusoid(0.3, 37.0)),), flip=0.0, scintillation=0.0,
+        flats=9,
+    )  # fmt: skip
+    table = dphot.FrameTable.from_records(simulate.simulated_records(spec))
+    store = dphot.reduce(table, tmp_path_factory.mktemp("lc") / "x", workers=0, stack=False)
+    measured = store.photometry["r"].load()
+    truth = simulate.truth(simulate.prepare(spec))
+    return measured, truth
+
+
+def star_at(obs, truth, star):
+    k = list(truth.path.values).index(obs.attrs["reference"].rpartition("#")[2])
+    return find_star(obs, (float(truth.x.values[k, star]), float(truth.y.values[k, star])))
+
+
+def test_the_signal_comes_back_within_its_errors(obs):
+    obs, truth = obs
+    star = star_at(obs, truth, 3)
+    lc = dphot.differential(obs, target=star)
+    a = lc.attrs["aperture"]
+    curve, error = lc.diff_flux.values[:, a, star], lc.diff_err.values[:, a, star]
+    true = truth.relative.values[:, 3]
+    residual = curve / np.median(curve) - true / np.median(true)
+    assert np.std(residual) < 2.0 * np.median(error) and np.std(residual) < 0.004
+    assert np.std(true) > 0.03
+
+
+def test_variable_saturated_and_unfit_stars_lose_their_weight(obs):
+    obs, truth = obs
+    star, variable, bright = (star_at(obs, truth, i) for i in (3, 6, 0))
+    lc = dphot.differential(obs, target=star)
+    weight = lc.weight.values[lc.attrs["aperture"]]
+    assert weight[star] == 0 and weight[bright] == 0 and weight[variable] < 0.02 * weight.max()
+    assert abs(weight.sum() - 1) < 1e-9
+    assert star not in lc.attrs["comparisons"] and bright not in lc.attrs["comparisons"]
+    assert lc.attrs["comparisons"][0] == int(np.argmax(weight))
+
+
+def test_a_lost_frame_gives_nan_and_changes_nothing_else(obs):
+    obs, truth = obs
+    star = star_at(obs, truth, 3)
+    lost = obs.copy(deep=True)
+    lost["frame_flags"][5] |= int(FrameFlag.ALIGN_FAILED)
+    lost["flux"][5] = 1e6  # whatever stands there must not count
+    lc = dphot.differential(lost, target=star, aperture=8)
+    without = dphot.differential(obs.isel(time=np.arange(24) != 5), target=star, aperture=8)
+    assert np.isnan(lc.diff_flux.values[5]).all()
+    np.testing.assert_allclose(np.delete(lc.diff_flux.values, 5, 0), without.diff_flux.values, rtol=1e-9)
+
+
+def test_a_flagged_point_of_a_comparison_weighs_nothing(obs):
+    obs, truth = obs
+    star, other = star_at(obs, truth, 3), star_at(obs, truth, 4)
+    bad = obs.copy(deep=True)
+    bad["flux"][7, :, other] *= 3
+    bad["flags"][7, other] |= int(StarFlag.SATURATED)
+    curve = dphot.differential(bad, target=star, aperture=8).diff_flux.values[:, 8, star]
+    good = dphot.differential(obs, target=star, aperture=8).diff_flux.values[:, 8, star]
+    np.testing.assert_allclose(curve, good, rtol=0.01)
+
+
+def test_stars_are_found_by_index_position_and_text(obs):
+    obs, _ = obs
+    x, y = float(obs.star_x[4]), float(obs.star_y[4])
+    assert find_star(obs, 4) == find_star(obs, "4") == find_star(obs, (x + 1, y)) == find_star(obs, f"{x:.1f},{y:.1f}") == 4
+
+
+def test_a_sky_position_needs_a_wcs(tmp_path):
+    spec = grid_simulation(frames=4, wcs=True, flip=0.0)
+    table = dphot.FrameTable.from_records(simulate.simulated_records(spec))
+    obs = dphot.reduce(table, tmp_path / "x", workers=0, stack=False).photometry["r"].load()
+    ra, dec = float(obs.star_ra[2]), float(obs.star_dec[2])
+    assert abs(ra - spec.ra) < 0.1 and abs(dec - spec.dec) < 0.1
+    assert find_star(obs, f"{ra:.6f}d,{dec:.6f}d") == 2
+    with pytest.raises(InputError, match="no star within 10.0 arcsec"):
+        find_star(obs, f"{ra:.6f}d,{dec + 1:.6f}d")
+
+
+@pytest.mark.parametrize(
+    "request_, message",
+    [
+        ({"target": 99}, "no star 99"), ({"target": -1}, "no star -1"), ({"target": "foo"}, "'foo' is neither"),
+        ({"target": "1,2"}, "the nearest is star"), ({"target": "10:00:00,+20:00:00"}, "no WCS"),
+        ({"target": 0, "comparisons": [99]}, r"no stars \[99\]"), ({"target": 0, "comparisons": [0]}, "no star is left"),
+        ({"target": 0, "exclude": list(range(25))}, "no star is left"), ({"target": 0, "aperture": 99}, "no aperture 99"),
+    ],
+)  # fmt: skip
+def test_wrong_requests_are_named(obs, request_, message):
+    with pytest.raises(InputError, match=message):
+        dphot.differential(obs[0], **request_)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_too_few_frames_are_said(obs, rows):
+    with pytest.raises(InputError, match=f"measured in {rows} of {rows} frames; a light curve needs three"):
+        dphot.differential(obs[0].isel(time=slice(0, rows)), target=1)
+
+
+def test_the_target_of_the_reduction_is_the_default(obs):
+    obs, truth = obs
+    star = star_at(obs, truth, 3)
+    told = obs.assign_attrs(target=f"{float(obs.star_x[star]):.1f},{float(obs.star_y[star]):.1f}")
+    assert dphot.differential(told).attrs["target"] == star and dphot.differential(obs).attrs["target"] == 0
