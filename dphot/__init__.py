@@ -34,7 +34,7 @@ open = Store.open
 _LATER = {
     "connect": ("cluster", "connect"),
     "report": ("views", "report"),
-    "export": ("export", "export"),
+    "export": ("formats", "export"),
     "simulate": ("simulate", None),
 }
 
@@ -67,7 +67,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _LATER[name]
     loaded = importlib.import_module(f"{__name__}.{module}")
-    # `export` is both a module and the verb in it: the verb wins.
     value = getattr(loaded, attribute) if attribute else loaded
     globals()[name] = value
     return value

@@ -40,8 +40,8 @@ class UsageError(InputError):
 class Parser(argparse.ArgumentParser):
     """A parser that wants options in full, and leaves it to `main` to tell of errors."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -77,8 +77,12 @@ def _count(text: str) -> int:
 
 def _where(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--workers", type=_count, metavar="N", help="processes of a local cluster [one a core]; 0: none")
-    group.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that is running, tcp://host:8786")
+    group.add_argument(
+        "--workers", type=_count, metavar="N", help="processes of a local cluster [one a core]; 0: none"
+    )
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS", help="a Dask scheduler that is running, tcp://host:8786"
+    )
 
 
 def _curve(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +91,9 @@ def _curve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filter", default=None, help="needed where the store holds several")
     parser.add_argument("--comparisons", default=None, metavar="I,J,...", help="comparison stars [automatic]")
     parser.add_argument("--exclude", default=None, metavar="I,J,...", help="stars never used as comparison")
-    parser.add_argument("--aperture", type=int, default=None, metavar="N", help="index of the aperture [the best]")
+    parser.add_argument(
+        "--aperture", type=int, default=None, metavar="N", help="index of the aperture [the best]"
+    )
 
 
 def build() -> argparse.ArgumentParser:
@@ -103,17 +109,23 @@ def build() -> argparse.ArgumentParser:
     def add(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
         sub = commands_.add_parser(name, help=about, description=about, epilog=epilog, formatter_class=text)
         sub.set_defaults(run=getattr(commands, name))
-        sub.add_argument("--json", action="store_true", help="print one JSON object of results as the last line")
+        sub.add_argument(
+            "--json", action="store_true", help="print one JSON object of results as the last line"
+        )
         sub.add_argument("--quiet", action="store_true", help="no progress bars, no messages")
         return sub
 
-    sub = add("simulate", "make folders of simulated frames, a folder a night, with the exact truth beside them")
+    sub = add(
+        "simulate", "make folders of simulated frames, a folder a night, with the exact truth beside them"
+    )
     sub.add_argument("folder", help="where the nights' folders go")
     sub.add_argument("--nights", type=int, default=1, metavar="N", help="[1]")
     sub.add_argument("--frames", type=int, default=None, metavar="N", help="light frames a night [100]")
     sub.add_argument("--size", type=int, default=None, metavar="PX", help="width and height [600]")
     sub.add_argument("--seed", type=int, default=1, metavar="N", help="same seed, same bits [1]")
-    sub.add_argument("--preset", choices=("tutorial", "transit", "hostile"), default=None, help="[a usual night]")
+    sub.add_argument(
+        "--preset", choices=("tutorial", "transit", "hostile"), default=None, help="[a usual night]"
+    )
     sub.add_argument("--compress", choices=("fz", "gz"), default=None, help="write .fits.fz or .fits.gz")
     sub.add_argument("--overwrite", action="store_true", help="replace the frames of a night that is there")
 
@@ -124,11 +136,15 @@ def build() -> argparse.ArgumentParser:
 
     sub = add("scan", "what is in a folder of frames, by night, telescope, filter, type and target")
     sub.add_argument("folder", nargs="+")
-    sub.add_argument("--telescope", default=None, metavar="NAME|FILE.toml", help="of all frames [found by the headers]")
+    sub.add_argument(
+        "--telescope", default=None, metavar="NAME|FILE.toml", help="of all frames [found by the headers]"
+    )
     sub.add_argument("--errors", action="store_true", help="list every file that cannot be used, and why")
 
     sub = add("reduce", "raw frames to a store: calibrate, align, measure, stack")
-    sub.add_argument("folder", nargs="+", help="folders and files of one field, calibration frames among them")
+    sub.add_argument(
+        "folder", nargs="+", help="folders and files of one field, calibration frames among them"
+    )
     sub.add_argument("--store", required=True, metavar="STORE", help="the store to make")
     sub.add_argument("--overwrite", action="store_true", help="replace a store that exists")
     _where(sub)
@@ -151,8 +167,12 @@ def build() -> argparse.ArgumentParser:
               "csv: the target's light curve, as `dphot differential --csv`. parquet: every measurement, a row for each\n"
               "frame, aperture and star. netcdf, zarr: the whole dataset. phot: prose's format, one filter.")  # fmt: skip
     sub.add_argument("store")
-    sub.add_argument("output", help="a file (a folder for zarr); .csv, .parquet, .nc, .zarr or .phot tells the format")
-    sub.add_argument("--format", choices=("csv", "parquet", "netcdf", "zarr", "phot"), default=None, help="[by name]")
+    sub.add_argument(
+        "output", help="a file (a folder for zarr); .csv, .parquet, .nc, .zarr or .phot tells the format"
+    )
+    sub.add_argument(
+        "--format", choices=("csv", "parquet", "netcdf", "zarr", "phot"), default=None, help="[by name]"
+    )
     _curve(sub)
     sub.add_argument("--overwrite", action="store_true", help="replace what is there")
 

@@ -103,7 +103,11 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         _scripts_need_no_guard(),
         dask.config.set(settings),
         LocalCluster(
-            n_workers=workers or cores(), threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
+            n_workers=workers or cores(),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=40,
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -122,5 +126,7 @@ def _client_of(address: str) -> Client:
         client.wait_for_workers(1, timeout=TIMEOUT)
     except TimeoutError as error:
         client.close()
-        raise InputError(f"scheduler {address}: it has no workers; start some with `dask worker {address}`") from error
+        raise InputError(
+            f"scheduler {address}: it has no workers; start some with `dask worker {address}`"
+        ) from error
     return client

@@ -13,8 +13,8 @@ from .config import Config
 from .demo import run_demo
 from .differential import differential as make_differential
 from .errors import InputError
-from .export import export as write_export
-from .export import light_curve_csv, refuse_existing
+from .formats import export as write_export
+from .formats import light_curve_csv, refuse_existing
 from .io.frames import scan as make_scan
 from .progress import Progress
 from .reduction import reduce as make_reduction
@@ -56,7 +56,9 @@ def _curve_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def settings(arguments: argparse.Namespace) -> Config:
     """The settings of a command: a file's, then the options'."""
     config = Config.from_toml(arguments.config) if arguments.config else Config()
-    options = {name: getattr(arguments, name) for name in vars(config) if getattr(arguments, name, None) is not None}
+    options = {
+        name: getattr(arguments, name) for name in vars(config) if getattr(arguments, name, None) is not None
+    }
     return config.patch(**options)
 
 
@@ -156,7 +158,9 @@ def differential(arguments: argparse.Namespace) -> Result:
     store = Store.open(arguments.store)
     if arguments.csv:
         refuse_existing(arguments.csv, arguments.overwrite)
-    lc = make_differential(pick(store, arguments.filter).load(), arguments.target, **_curve_options(arguments))
+    lc = make_differential(
+        pick(store, arguments.filter).load(), arguments.target, **_curve_options(arguments)
+    )
     result = curve_summary(lc)
     _say(arguments, "\n".join(curve_lines(result)))
     if arguments.csv:
@@ -200,10 +204,13 @@ def demo(arguments: argparse.Namespace) -> Result:
         arguments.folder, seed=arguments.seed, overwrite=arguments.overwrite, workers=arguments.workers,
         scheduler=arguments.scheduler, progress=_progress(arguments),
     )  # fmt: skip
-    _say(arguments, f"""
-{result['frames']} frames, {result['stars']} stars, {result['apertures']} apertures: {result['frames_per_second']:.0f} frames/s
-the 1 % sinusoid comes back with a scatter of {1e3 * result['rms_residual']:.3f} ppt;
-the best that these photons allow is {1e3 * result['rms_floor']:.3f} ppt (ratio {result['ratio']:.3f})
-store   {result['store']}
-report  {result['report']}""")
+    _say(
+        arguments,
+        f"""
+{result["frames"]} frames, {result["stars"]} stars, {result["apertures"]} apertures: {result["frames_per_second"]:.0f} frames/s
+the 1 % sinusoid comes back with a scatter of {1e3 * result["rms_residual"]:.3f} ppt;
+the best that these photons allow is {1e3 * result["rms_floor"]:.3f} ppt (ratio {result["ratio"]:.3f})
+store   {result["store"]}
+report  {result["report"]}""",
+    )
     return result

@@ -133,7 +133,11 @@ def descriptions() -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     out = {}
     for node, after in pairwise(body.body):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(after, ast.Expr):
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and isinstance(after, ast.Expr)
+        ):
             out[node.target.id] = str(ast.literal_eval(after.value))
     return out
 
@@ -160,7 +164,12 @@ def coerce(values: dict[str, Any]) -> dict[str, Any]:
             out[name] = _typed(name, value, default)
         except (TypeError, ValueError, OverflowError):
             words = "names" if name == "steps" else "numbers"
-            kind = {bool: "true or false", int: "a whole number", float: "a number", tuple: f"a list of {words}"}
+            kind = {
+                bool: "true or false",
+                int: "a whole number",
+                float: "a number",
+                tuple: f"a list of {words}",
+            }
             problems.append((name, f"{value!r} given, expected {kind.get(type(default), 'a text')}"))
     if problems:
         raise ValidationError("settings", problems)

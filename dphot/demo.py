@@ -70,15 +70,23 @@ def run_demo(
     if folder.exists():
         if not overwrite:
             raise InputError(f"{folder} exists already; give another --folder, or --overwrite to replace it")
-        foreign = sorted(p.name for p in folder.iterdir() if p.name not in CONTENT) if folder.is_dir() else [folder.name]
+        foreign = (
+            sorted(p.name for p in folder.iterdir() if p.name not in CONTENT)
+            if folder.is_dir()
+            else [folder.name]
+        )
         if foreign:
-            raise InputError(f"{folder} holds {foreign[0]}, which no demo made: it is not replaced; give another --folder")
+            raise InputError(
+                f"{folder} holds {foreign[0]}, which no demo made: it is not replaced; give another --folder"
+            )
         shutil.rmtree(folder)
     with progress.counter("simulate") as count:
         (night,) = simulate.write_nights(folder / "frames", seed=seed, preset="tutorial", progress=count)
     truth = simulate.open_truth(night / "truth.nc")
     with cluster.connect(workers, scheduler) as client:
-        store = reduce(scan(folder / "frames"), folder / "demo.dphot", client=client, workers=0, progress=progress)
+        store = reduce(
+            scan(folder / "frames"), folder / "demo.dphot", client=client, workers=0, progress=progress
+        )
         (name,) = store.photometry
         obs = store.photometry[name].load()
         lc = differential(obs, target=target_index(obs, truth))

@@ -57,7 +57,10 @@ def phot_dataset(store: Store, lc: xr.Dataset) -> xr.Dataset:
         **{name: (_CUBE, values.astype(np.float64)) for name, values in cube.items()},
         **{name: (_TABLE, values.astype(np.float64)) for name, values in table.items()},
         "comps": (("apertures", "ncomps"), comps),
-        "weights": (("apertures", "ncomps"), np.take_along_axis(lc.weight.values.astype(np.float64), comps, axis=1)),
+        "weights": (
+            ("apertures", "ncomps"),
+            np.take_along_axis(lc.weight.values.astype(np.float64), comps, axis=1),
+        ),
         "peaks": (("star", "time"), lc.peak.transpose("star", "time").values.astype(np.float64)),
         "jd_utc": ("time", jd_start, {"long_name": "start of the exposure, Julian date in UTC"}),
         **{name: ("time", values) for name, values in series.items()},
@@ -81,7 +84,15 @@ def phot_dataset(store: Store, lc: xr.Dataset) -> xr.Dataset:
         "name": lc.attrs["object"],
         "date": nights[0] if nights else "",
         "time_format": "bjd_tdb" if barycentric else "jd_utc",
-        "photometry": ["Calibration", "Detection", "MedianPSF", "Moffat2D", "Alignment", "AperturePhotometry", "Stack"],
+        "photometry": [
+            "Calibration",
+            "Detection",
+            "MedianPSF",
+            "Moffat2D",
+            "Alignment",
+            "AperturePhotometry",
+            "Stack",
+        ],
         "target": int(lc.attrs["target"]),
         "aperture": int(lc.attrs["aperture"]),
         "method_diff": "broeg",
@@ -99,12 +110,16 @@ def comparison_table(lc: xr.Dataset) -> np.ndarray:
 
 def stack_of(store: Store, filter: str, nights: list[str]) -> np.ndarray | None:
     """Stack of the last of some nights, or None."""
-    stacks = store.stack.get(filter, {})
+    if filter not in store.stack:
+        return None
+    stacks = store.stack[filter]
     present = [night for night in stacks if night in nights]
     return stacks[present[-1]].values if present else None
 
 
-def stack_cards(store: Store, lc: xr.Dataset, stack: np.ndarray | None, jd_start: np.ndarray) -> dict[str, Any]:
+def stack_cards(
+    store: Store, lc: xr.Dataset, stack: np.ndarray | None, jd_start: np.ndarray
+) -> dict[str, Any]:
     """FITS cards of the stack: those of the reference frame's file, where it is still there.
 
     What they lack of the keywords that prose looks for comes from the store.
@@ -112,7 +127,8 @@ def stack_cards(store: Store, lc: xr.Dataset, stack: np.ndarray | None, jd_start
     record = reference_record(store, lc)
     cards = _file_cards(lc.attrs["reference"], record)
     first = np.datetime64(round((jd_start.min() - 2440587.5) * 86400e3), "ms") if jd_start.size else ""
-    site = next((r["telescope"] for n in store.nights for r in n["series"] if r["filter"] == lc.attrs["filter"]), {})
+    series = [r for n in store.nights for r in n["series"] if r["filter"] == lc.attrs["filter"]]
+    site: dict[str, Any] = series[0]["telescope"] if series else {}
     known = {
         "TELESCOP": lc.attrs["telescope"], "OBJECT": lc.attrs["object"], "FILTER": lc.attrs["filter"],
         "DATE-OBS": str(first), "EXPTIME": float(np.median(lc.exposure.values)) if jd_start.size else math.nan,
@@ -129,10 +145,9 @@ def stack_cards(store: Store, lc: xr.Dataset, stack: np.ndarray | None, jd_start
 def reference_record(store: Store, lc: xr.Dataset) -> Mapping[str, Any]:
     """The frame-table row of the reference frame, where the store keeps it; else an empty mapping."""
     reference = store.reference.attrs
-    nights = store.frames.get(reference["filter"], {})
-    if reference["night"] not in nights:
+    if reference["filter"] not in store.frames or reference["night"] not in store.frames[reference["filter"]]:
         return {}
-    frames = nights[reference["night"]]
+    frames = store.frames[reference["filter"]][reference["night"]]
     (found,) = np.nonzero(frames["path"].values.astype(str) == reference["path"])
     return restore(json.loads(str(frames["record"].values[found[0]]))) if found.size else {}
 

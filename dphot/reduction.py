@@ -12,6 +12,7 @@ from . import cluster, night, planning
 from .config import Config
 from .graph.frame import Step, load_steps
 from .graph.reference import NoReference
+from .graph.warm import warm
 from .io.frames import FrameTable, scan
 from .progress import Progress
 from .store import Store
@@ -102,6 +103,8 @@ def _run(
     steps: Sequence[Step],
     progress: Progress,
 ) -> None:
+    if client is not None:
+        warm(client)
     waiting = [list(group) for _, group in groupby(nights, key=lambda series: series.night)]
     failed: list[NoReference] = []
     while waiting:

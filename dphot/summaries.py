@@ -31,7 +31,9 @@ def store_summary(store: Store) -> Result:
     seconds = sum(r["elapsed_s"] for r in records)
     frames = sum(r["frames"] for r in records)
     first = next(iter(store.photometry.values()))
-    counts = {kind: sum(len(r["calibration"]["inputs"][kind]) for r in records) for kind in ("bias", "dark", "flat")}
+    counts = {
+        kind: sum(len(r["calibration"]["inputs"][kind]) for r in records) for kind in ("bias", "dark", "flat")
+    }
     return {
         "store": store.path,
         "nights": len(store.nights),
@@ -122,7 +124,9 @@ def curve_summary(lc: xr.Dataset) -> Result:
 
 def curve_lines(result: Mapping[str, Any]) -> list[str]:
     """The summary of a light curve in words."""
-    weights = [f"{i} ({100 * w:.0f} %)" for i, w in zip(result["comparisons"], result["weights"], strict=True)]
+    weights = [
+        f"{i} ({100 * w:.0f} %)" for i, w in zip(result["comparisons"], result["weights"], strict=True)
+    ]
     return [
         f"star {result['target']} at ({result['x']:.1f}, {result['y']:.1f}), filter {result['filter'] or 'unknown'}: "
         f"{result['frames']} of {result['frames_total']} frames",

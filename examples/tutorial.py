@@ -83,7 +83,9 @@ show({kind: len(paths) for kind, paths in choice.inputs().items()}, choice.missi
 masters = dphot.masters(choice, light)
 reference = dphot.make_reference(cube, masters, config)
 psf = reference["psf"].attrs
-show(f"{reference.sizes['star']} stars; PSF: Moffat, FWHM {psf['fwhm_x']:.2f} x {psf['fwhm_y']:.2f} px, beta {psf['beta']:.1f}")
+show(
+    f"{reference.sizes['star']} stars; PSF: Moffat, FWHM {psf['fwhm_x']:.2f} x {psf['fwhm_y']:.2f} px, beta {psf['beta']:.1f}"
+)
 
 # %% [markdown]
 # ## Photometry
@@ -148,7 +150,12 @@ dphot.export(store, obs, folder / "A_prose_a.phot", target=star)
 
 # %%
 if options.json:
-    result = {"frames": obs.sizes["time"], "stars": obs.sizes["star"], "apertures": obs.sizes["aperture"], "rms": rms}
+    result = {
+        "frames": obs.sizes["time"],
+        "stars": obs.sizes["star"],
+        "apertures": obs.sizes["aperture"],
+        "rms": rms,
+    }
     print(json.dumps({**result, "folder": str(folder)}))
 if temporary and "ipykernel" not in sys.modules:
     temporary.cleanup()

@@ -21,8 +21,16 @@ def test_default_radii_are_the_tutorials():
 
 def test_text_gives_the_same_settings_as_toml(tmp_path):
     path = tmp_path / "settings.toml"
-    path.write_text('reference = 3\napertures = [2, 3.5]\nstack = false\nmax_stars = 20\ntarget = [423.2, 286]\n')
-    texts = {"reference": "3", "apertures": "2,3.5", "stack": "false", "max_stars": "20", "target": "423.2,286"}
+    path.write_text(
+        "reference = 3\napertures = [2, 3.5]\nstack = false\nmax_stars = 20\ntarget = [423.2, 286]\n"
+    )
+    texts = {
+        "reference": "3",
+        "apertures": "2,3.5",
+        "stack": "false",
+        "max_stars": "20",
+        "target": "423.2,286",
+    }
     expected = Config(reference="3", apertures=(2.0, 3.5), stack=False, max_stars=20, target="423.2,286")
     assert Config.from_toml(path) == Config().patch(**texts) == expected
 

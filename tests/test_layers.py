@@ -19,7 +19,7 @@ LAYERS = [
     {"cube", "calibration", "alignment", "photometry", "differential"},
     {"planning", "night"},
     {"phot", "summaries"},
-    {"reduction", "views", "export"},
+    {"reduction", "views", "formats"},
     {"demo"},
     {"commands"},
     {"cli", "__init__"},

@@ -1,8 +1,8 @@
 """Run one function over many items, on a Dask cluster or in this process, with the same results.
 
-A lost worker costs the items it was busy with, again; an item that keeps killing its worker is split,
-and what is left of it at the end is reported as failed rather than ending the run. Dask blames a worker's death on all
-tasks that wait there; so whatever was blamed alone is tried once more with the cluster to itself.
+A lost worker costs the items it was busy with, again. Dask blames a worker's death on all tasks that wait there, so an
+item that was there each time is split, and its parts are tried one by one with the cluster to themselves; one that kills
+its worker even so is reported as failed rather than ending the run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run(
     client : distributed.Client, optional
         Where to run; without one, in this process.
     split : callable, optional
-        Splits an item whose task keeps killing its worker into smaller ones; an item that comes back alone
+        Splits an item whose task keeps killing its worker into single ones; such a one that kills its worker alone
         is yielded with a `Failed` result.
     on_done : callable, optional
         Called with every finished item, for a progress bar.
@@ -72,18 +72,11 @@ def run(
     waiting = submit(items)
     suspects: list[Any] = []
     try:
-        queue = as_completed(list(waiting))
-        for future in queue:
+        for future in as_completed(list(waiting)):
             item = waiting.pop(future)
             error = future.exception() if future.status == "error" else None
             if isinstance(error, KilledWorker):
-                smaller = split(item) if split else [item]
-                if len(smaller) > 1:
-                    again = submit(smaller)
-                    waiting.update(again)
-                    queue.update(list(again))
-                else:
-                    suspects.append(item)
+                suspects += split(item) if split else [item]
                 continue
             result = future.result()
             future.release()

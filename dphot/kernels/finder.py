@@ -260,7 +260,9 @@ def find_stars(
     if found.shape[1] == 0:
         return np.empty(0), np.empty(0), np.empty(0), np.empty(0)
     if found.shape[1] > 4 * n_max:
-        brightest = np.sort(np.argsort(-found[2], kind="stable")[: 4 * n_max])
+        # by how far they stand out from their neighbours: ripples in a bright star's halo are high, but flat
+        contrast = found[5] * (1.0 - found[4])
+        brightest = np.sort(np.argsort(-contrast, kind="stable")[: 4 * n_max])
         found, noise = found[:, brightest], noise[brightest]
     sky, height, flux, trail = measure_maxima(binned, found[0], found[1], fwhm / step)
     share = _share(found, sky)

@@ -30,7 +30,7 @@ def test_a_usual_night_is_complete_and_silent():
 
 
 def test_the_nearest_night_serves_before_or_after():
-    near, far, after = (frame("flat", 2, night=f"2026-03-{day}") for day in (10, 1, 16))
+    near, far, after = (frame("flat", 2, night=f"2026-03-{day}") for day in ("10", "01", "16"))
     assert nights(choose(LIGHT, [*far, *near, *after]).flat) == {"2026-03-16"}
     assert nights(choose(LIGHT, [*far, *near]).flat) == {"2026-03-10"}
     late = frame("flat", 2, night="2026-04-20")

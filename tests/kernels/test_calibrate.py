@@ -35,6 +35,15 @@ def test_calibrate_nan_stays_and_dead_flat_is_nan():
         calibrate(raw, zeros, zeros, np.ones((3, 2), "f4"), 1)
 
 
+def test_the_hollow_core_of_a_saturated_star_is_saturated():
+    row = np.array(
+        [[900, 65535, 65535, 61000, 50000, 63000, 65535, 2000, 65535, 40000, 900, 65535]], np.uint16
+    )
+    assert (pixel_mask(row, None, 65535.0) == PIXEL_SATURATED).tolist() == [
+        [False, True, True, True, True, True, True, False, True, False, False, True]
+    ]
+
+
 def test_pixel_mask_bits():
     raw = np.array([[0, 999, 1000], [1001, 5000, 6000]], "u2")
     bad = np.zeros(raw.shape, bool)

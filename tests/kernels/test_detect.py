@@ -170,6 +170,26 @@ def test_detect_finds_sorts_and_marks(fwhm):
     assert galaxy["extended"] and not galaxy["sharp"]
 
 
+def test_saturated_stars_with_halos_do_not_hide_the_sharp_stars():
+    image, x, y, _ = field(1.6, n=150, size=600, bright=(4.2, 5.0))
+    rng = np.random.default_rng(5)
+    yy, xx = np.mgrid[:600, :600]
+    bright = rng.uniform(30, 570, (50, 2))
+    for k, (px, py) in enumerate(bright):
+        r = np.hypot(xx - px, yy - py)
+        image += 1e6 * np.exp(-0.5 * (r / 2.5) ** 2)
+        if k < 8:  # with a halo, and ripples in it
+            image += np.where(r < 60, 1500.0 + 1200.0 * np.cos(r / 1.5) ** 2 * (r > 40), 0.0)
+    image = np.minimum(image + rng.normal(0, 15, image.shape), 65535).astype(np.float32)
+    mask = np.where(image >= 65535, PIXEL_SATURATED, 0).astype(np.uint8)
+    fx, fy, _, _ = find_stars(image, mask, n_max=300)
+    reach = np.where(np.arange(50) < 8, 70.0, 15.0)
+    clear = [i for i in range(len(x)) if (np.hypot(*(bright - (x[i], y[i])).T) > reach).all()]
+    share, _ = score(fx, fy, x[clear], y[clear])
+    assert len(clear) > 50
+    assert share > 0.97
+
+
 def test_detect_marks_edge_and_hot_pixels():
     image, _, _, _ = field(2.5)
     image[200, 133] += 30000

@@ -49,7 +49,9 @@ def light_curve(lc: xr.Dataset) -> pd.DataFrame:
     `flags` holds the star's bits (`dphot.flags.StarFlag`) in its lower 16, the frame's (`FrameFlag`) in its higher.
     """
     star, aperture = lc.attrs["target"], lc.attrs["aperture"]
-    values: dict[str, Any] = {name: lc[name].values for name in COLUMNS if name in lc and lc[name].dims == ("time",)}
+    values: dict[str, Any] = {
+        name: lc[name].values for name in COLUMNS if name in lc and lc[name].dims == ("time",)
+    }
     values["diff_flux"] = lc.diff_flux.values[:, aperture, star]
     values["diff_err"] = lc.diff_err.values[:, aperture, star]
     values["sky"] = lc.sky.values[:, star]
@@ -68,7 +70,9 @@ def long_table(ds: xr.Dataset) -> pd.DataFrame:
     The transform's six coefficients are columns of their own; the dataset's attributes are the table's `attrs`.
     """
     if "transform" in ds:
-        ds = ds.assign({f"transform_{i}": ds["transform"].isel(coefficient=i) for i in range(ds.sizes["coefficient"])})
+        ds = ds.assign(
+            {f"transform_{i}": ds["transform"].isel(coefficient=i) for i in range(ds.sizes["coefficient"])}
+        )
     dims = ["time", "aperture", "star"]
     names = [str(v) for v in ds.data_vars if set(ds[v].dims) <= set(dims)]
     table = ds[names].to_dataframe(dim_order=dims).reset_index()
@@ -131,7 +135,9 @@ def export(
     """
     kind = format or ENDINGS.get(Path(output).suffix.lower(), "")
     if kind not in ENDINGS.values():
-        raise InputError(f"{str(output)!r} names no format; give --format, one of {', '.join(ENDINGS.values())}")
+        raise InputError(
+            f"{str(output)!r} names no format; give --format, one of {', '.join(ENDINGS.values())}"
+        )
     refuse_existing(output, overwrite)
     lc = differential(obs.load(), target, comparisons, aperture, exclude)
     write: dict[str, Callable[[Path], Any]] = {
@@ -167,7 +173,11 @@ def _cdf_attribute(value: Any) -> Any:
     if isinstance(value, bool) or value is None or isinstance(value, dict):
         return json.dumps(value)
     if isinstance(value, (list, tuple)):
-        return list(value) if value and all(isinstance(v, (str, int, float)) for v in value) else json.dumps(value)
+        return (
+            list(value)
+            if value and all(isinstance(v, (str, int, float)) for v in value)
+            else json.dumps(value)
+        )
     return value
 
 

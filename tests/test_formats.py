@@ -12,12 +12,11 @@ import pytest
 import xarray as xr
 
 import dphot
+from dphot import formats
 from dphot.errors import InputError
-from dphot.export import ROW_GROUP, long_table, write_netcdf, write_parquet
-from dphot.phot import comparison_table
+from dphot.formats import ROW_GROUP, long_table, write_netcdf, write_parquet
+from dphot.phot import comparison_table, phot_dataset
 
-# The module, whose name in the package is the verb's.
-module = sys.modules["dphot.export"]
 TARGET = 1
 
 
@@ -30,7 +29,7 @@ def lc(small_store):
 def files(small_store, tmp_path_factory):
     """The same photometry in every format."""
     folder = tmp_path_factory.mktemp("exported")
-    for ending, kind in module.ENDINGS.items():
+    for ending, kind in formats.ENDINGS.items():
         obs = small_store.photometry["r"]
         assert dphot.export(small_store, obs, folder / f"lc{ending}", target=TARGET) == kind
     return folder
@@ -82,14 +81,16 @@ def test_parquet(files, lc):
 
 def test_parquet_in_parts_is_the_same_table(lc, tmp_path, monkeypatch):
     assert lc.sizes["time"] * lc.sizes["aperture"] * lc.sizes["star"] < ROW_GROUP
-    monkeypatch.setattr(module, "ROW_GROUP", 3 * lc.sizes["aperture"] * lc.sizes["star"])
+    monkeypatch.setattr(formats, "ROW_GROUP", 3 * lc.sizes["aperture"] * lc.sizes["star"])
     write_parquet(lc, tmp_path / "parts.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "parts.parquet"), long_table(lc), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "parts.parquet"), long_table(lc), check_dtype=False
+    )
 
 
 def test_csv_is_the_light_curve(files, lc):
     table = pd.read_csv(files / "lc.csv")
-    assert tuple(table.columns) == module.COLUMNS and len(table) == lc.sizes["time"]
+    assert tuple(table.columns) == formats.COLUMNS and len(table) == lc.sizes["time"]
 
 
 def test_files_open_without_dphot(files):
@@ -97,10 +98,10 @@ def test_files_open_without_dphot(files):
 import sys, warnings
 warnings.simplefilter("error")
 import pandas, xarray
-xarray.open_dataset({str(files / 'lc.nc')!r}).load()
-xarray.open_dataset({str(files / 'lc.phot')!r}).load()
-xarray.open_dataset({str(files / 'lc.zarr')!r}, engine="zarr", consolidated=False).load()
-pandas.read_parquet({str(files / 'lc.parquet')!r})
+xarray.open_dataset({str(files / "lc.nc")!r}).load()
+xarray.open_dataset({str(files / "lc.phot")!r}).load()
+xarray.open_dataset({str(files / "lc.zarr")!r}, engine="zarr", consolidated=False).load()
+pandas.read_parquet({str(files / "lc.parquet")!r})
 assert "dphot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -108,7 +109,10 @@ assert "dphot" not in sys.modules
 
 def test_instants_and_unknown_instants_survive_netcdf(tmp_path):
     time = np.array(["2026-11-22T01:02:03.123456789", "NaT", "1995-10-09T20:24:30.5"], "datetime64[ns]")
-    write_netcdf(xr.Dataset({"time_of": ("row", time)}, attrs={"yes": True, "none": None, "empty": []}), tmp_path / "t.nc")
+    write_netcdf(
+        xr.Dataset({"time_of": ("row", time)}, attrs={"yes": True, "none": None, "empty": []}),
+        tmp_path / "t.nc",
+    )
     with xr.open_dataset(tmp_path / "t.nc") as ds:
         np.testing.assert_array_equal(ds["time_of"].values, time)
         assert {k: json.loads(v) for k, v in ds.attrs.items()} == {"yes": True, "none": None, "empty": []}
@@ -137,7 +141,7 @@ def test_a_write_that_fails_leaves_what_was_there(small_store, tmp_path, monkeyp
         place.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, "write_netcdf", fail)
+    monkeypatch.setattr(formats, "write_netcdf", fail)
     with pytest.raises(OSError, match="disk full"):
         dphot.export(small_store, small_store.photometry["r"], path, overwrite=True)
     assert path.read_text() == "precious" and list(tmp_path.iterdir()) == [path]
@@ -169,14 +173,21 @@ def phot(files):
 
 
 def test_phot_has_exactly_proses_variables(phot):
-    found = {n: (v.dims, "O" if v.dtype.kind in "OTU" else v.dtype.str[1:]) for n, v in phot.variables.items()}
+    found = {
+        n: (v.dims, "O" if v.dtype.kind in "OTU" else v.dtype.str[1:]) for n, v in phot.variables.items()
+    }
     assert found == PHOT
     assert set(phot.coords) == {"time", "stack", "stars"}
 
 
 def test_phot_holds_the_light_curve(phot, lc):
     order = ("aperture", "star", "time")
-    for prose, ours in {"raw_fluxes": "flux", "raw_errors": "flux_err", "diff_fluxes": "diff_flux", "diff_errors": "diff_err"}.items():
+    for prose, ours in {
+        "raw_fluxes": "flux",
+        "raw_errors": "flux_err",
+        "diff_fluxes": "diff_flux",
+        "diff_errors": "diff_err",
+    }.items():
         np.testing.assert_array_equal(phot[prose], lc[ours].transpose(*order))
     np.testing.assert_array_equal(phot.time, lc.bjd_tdb)
     np.testing.assert_array_equal(phot.alc, lc.artificial.T)
@@ -195,18 +206,26 @@ def test_phot_lists_the_comparison_stars_the_heaviest_first(phot, lc):
 
 def test_phot_attributes(phot, lc, small_store):
     a = phot.attrs
-    assert (a["telescope"], a["filter"], a["name"]) == tuple(lc.attrs[k] for k in ("telescope", "filter", "object"))
-    assert a["date"] == small_store.nights[0]["night"] and a["time_format"] == "bjd_tdb" and a["exptime"] == a["EXPTIME"]
+    assert (a["telescope"], a["filter"], a["name"]) == tuple(
+        lc.attrs[k] for k in ("telescope", "filter", "object")
+    )
+    assert (
+        a["date"] == small_store.nights[0]["night"]
+        and a["time_format"] == "bjd_tdb"
+        and a["exptime"] == a["EXPTIME"]
+    )
     assert (a["target"], a["aperture"]) == (TARGET, lc.attrs["aperture"]) and a["method_diff"] == "broeg"
     assert len(a["photometry"]) > 1
     # the FITS cards of the stack, which prose makes its header from
-    assert (a["NAXIS2"], a["NAXIS1"]) == phot["stack"].shape and a["BITPIX"] == -64 and a["IMAGETYP"] == "stack"
+    assert (
+        (a["NAXIS2"], a["NAXIS1"]) == phot["stack"].shape and a["BITPIX"] == -64 and a["IMAGETYP"] == "stack"
+    )
     assert {"TELESCOP", "OBJECT", "FILTER", "DATE-OBS", "RA", "DEC"} <= set(a) and "BZERO" not in a
 
 
 def test_phot_cards_come_from_the_store_where_the_file_is_gone(small_store, lc):
     gone = lc.assign_attrs(reference="/nowhere/light.fits")
-    ds = module.phot_dataset(small_store, gone)
+    ds = phot_dataset(small_store, gone)
     assert {"TELESCOP", "OBJECT", "FILTER", "DATE-OBS", "EXPTIME", "RA", "DEC", "NAXIS1"} <= set(ds.attrs)
     start = np.datetime64(lc.time.values[0]) - np.timedelta64(round(float(lc.exposure[0]) / 2 * 1e9), "ns")
     assert abs(np.datetime64(ds.attrs["DATE-OBS"]) - start) <= np.timedelta64(1, "ms")
@@ -215,11 +234,13 @@ def test_phot_cards_come_from_the_store_where_the_file_is_gone(small_store, lc):
 def test_phot_leaves_out_frames_that_were_not_measured(small_store, lc):
     lost = lc.copy(deep=True)
     lost["flux"][2] = np.nan
-    ds = module.phot_dataset(small_store, lost)
-    assert ds.sizes["time"] == lc.sizes["time"] - 1 and list(ds.time.values) == list(np.delete(lc.bjd_tdb.values, 2))
+    ds = phot_dataset(small_store, lost)
+    assert ds.sizes["time"] == lc.sizes["time"] - 1 and list(ds.time.values) == list(
+        np.delete(lc.bjd_tdb.values, 2)
+    )
 
 
 def test_phot_says_jd_where_the_place_on_the_sky_is_not_known(small_store, lc):
-    ds = module.phot_dataset(small_store, lc.assign(bjd_tdb=lc.bjd_tdb * np.nan))
+    ds = phot_dataset(small_store, lc.assign(bjd_tdb=lc.bjd_tdb * np.nan))
     assert ds.attrs["time_format"] == "jd_utc"
     np.testing.assert_array_equal(ds.time, ds.jd_utc)

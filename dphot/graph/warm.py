@@ -1,0 +1,72 @@
+"""Compile the kernels once, spread over the workers, before all of them need all of them.
+
+Numba keeps compiled code on disk. Without this, every process of a fresh installation would compile every kernel at the
+same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..kernels import aperture, calibrate, centroid, combine, detect, psf, sky
+from ..kernels.align import match
+from ..kernels.resample import to_reference
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def _field(size: int = 160) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A small image with stars, its mask, and their positions; always the same."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(15, size - 15, (2, 16))
+    rows, columns = np.mgrid[:size, :size]
+    image = rng.normal(100.0, 3.0, (size, size))
+    for i in range(x.size):
+        image += 2000.0 / (1 + i) * np.exp(-((columns - x[i]) ** 2 + (rows - y[i]) ** 2) / 5.0)
+    return image.astype(np.float32), np.zeros((size, size), np.uint8), x, y
+
+
+def _finding() -> None:
+    image, mask, _, _ = _field()
+    detect.find_stars(image, mask, n_max=50)
+
+
+def _shapes() -> None:
+    image, mask, x, y = _field()
+    psf.frame_psf(image, mask, x, y, flux=np.arange(x.size, 0, -1.0))
+    centroid.windowed(image, x, y, 1.6, np.full(x.size, 100.0))
+
+
+def _apertures() -> None:
+    image, mask, x, y = _field()
+    aperture.aperture_sums(image, x, y, np.array([2.0, 4.0]))
+    sky.annulus_sky(image, mask, x, y, 6.0, 9.0, 3.0, x, y, np.full(x.size, 3.0))
+    sky.star_flags(mask, image.astype(np.uint16), x, y, 3.0)
+
+
+def _matching() -> None:
+    _, _, x, y = _field()
+    match(x, y, x + 3.0, y - 2.0)
+
+
+def _pixels() -> None:
+    image, mask, _, _ = _field()
+    zero = np.zeros_like(image)
+    raw = image.astype(np.uint16)
+    calibrate.calibrate(raw, zero, zero, zero + 1, 1.0)
+    calibrate.pixel_mask(raw, zero.astype(bool), 60000.0)
+    combine.clipped_mean(np.stack([image] * 3))
+    to_reference(image, mask, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), image.shape)
+
+
+#: Kernels that compile in about the same time, the longest first.
+_PARTS: tuple[Callable[[], None], ...] = (_finding, _matching, _shapes, _apertures, _pixels)
+
+
+def warm(client: Client) -> None:
+    """Have each kernel compiled by one worker (a second at most where they are compiled already)."""
+    client.gather([client.submit(part, pure=False) for part in _PARTS])

@@ -1,0 +1,104 @@
+"""Masters against the simulated camera's own maps."""
+
+import numpy as np
+import pytest
+from conftest import grid_simulation
+
+from dphot import simulate
+from dphot.graph import masters as graph
+from dphot.io.choice import choose
+
+
+@pytest.fixture(scope="module")
+def camera():
+    """Records of a night with many calibration frames, a light among them, and its camera."""
+    spec = grid_simulation(frames=1, bias=9, darks=9, flats=9, size=128, hot_pixels=2e-3, dark_current=0.5, flip=0.0,
+                           catalogue=((60.0, 60.0, 5000.0),), target=0)  # fmt: skip
+    records = simulate.simulated_records(spec)
+    (light,) = (r for r in records if r["type"] == "light")
+    return simulate.prepare(spec).camera, records, light
+
+
+@pytest.fixture(scope="module")
+def built(camera):
+    _, records, light = camera
+    return graph.build(choose(light, records), light, None)
+
+
+def pulls(difference, sigma):
+    return np.std(difference) / sigma
+
+
+def test_the_bias_is_the_cameras(camera, built):
+    made, _, light = camera
+    noise = np.hypot(light["read_noise"] / light["gain"], 12**-0.5) / 3  # of a mean of nine
+    difference = built.bias.values - made.bias
+    assert abs(difference.mean()) < 5 * noise / 128 and 0.9 < pulls(difference, noise) < 1.2
+    np.testing.assert_allclose(np.median(built.bias_variance.values), noise**2, rtol=0.25)
+
+
+def test_the_dark_rate_is_the_cameras_hot_pixels_and_all(camera, built):
+    made, _, light = camera
+    true = made.dark / light["gain"]
+    t = light["exposure"]
+    noise = np.hypot(light["read_noise"], np.sqrt(0.5 * t)) / light["gain"] / t / 3
+    difference = built.dark_rate.values - true
+    quiet = true < 1.0
+    # the bias that is taken off has its own noise
+    assert abs(difference[quiet].mean()) < 0.2 * noise and 0.9 < pulls(difference[quiet], noise) < 1.5
+    hot = true > 5
+    assert hot.sum() > 5
+    np.testing.assert_allclose(built.dark_rate.values[hot], true[hot], rtol=0.05)
+    assert built.bad.values[hot].all()
+
+
+def test_the_flat_is_the_cameras_and_has_a_median_of_one(camera, built):
+    made, _, light = camera
+    noise = 1 / np.sqrt(28000 * 0.85 * light["gain"]) / 3
+    usual = made.response[0] > 0.8
+    difference = (built.flat.values / made.response[0] - 1)[usual]
+    assert abs(np.median(difference)) < 1e-3 and 0.8 < pulls(difference, noise) < 1.3
+    assert abs(np.median(built.flat.values) - 1) < 1e-6
+    assert 0.6 * noise**2 < built.attrs["flat_variance"] < 1.4 * noise**2
+
+
+def test_a_dark_scales_with_the_exposure(camera, built):
+    _, records, light = camera
+    half = {**light, "exposure": light["exposure"] / 2}
+    choice = choose(half, records)
+    assert "scaled" in choice.notes[0]
+    np.testing.assert_array_equal(graph.build(choice, half, None).dark_rate.values, built.dark_rate.values)
+
+
+def test_without_a_bias_the_dark_is_subtracted_whole(camera):
+    made, records, light = camera
+    ds = graph.build(choose(light, [r for r in records if r["type"] != "bias"]), light, None)
+    true = made.bias + made.dark * light["exposure"] / light["gain"]
+    assert abs(np.median(ds.bias.values - true)) < 0.2 and not ds.dark_rate.values.any()
+
+
+def test_nothing_gives_neutral_masters(camera):
+    _, _, light = camera
+    ds = graph.build(choose(light, []), light, None)
+    assert not ds.bias.values.any() and not ds.dark_rate.values.any() and (ds.flat.values == 1).all()
+    assert not ds.bad.values.any() and len(ds.attrs["missing"]) == 3 and ds.attrs["inputs"]["bias"] == []
+
+
+def test_bands_do_not_change_a_bit(camera, built, monkeypatch):
+    _, records, light = camera
+    monkeypatch.setattr(graph, "BAND_BYTES", 4 * 128 * 9 * 10)  # ten rows at a time
+    again = graph.build(choose(light, records), light, None)
+    for name in built.variables:
+        assert again[name].values.tobytes() == built[name].values.tobytes(), name
+
+
+def test_a_bias_that_cannot_be_read_after_all(camera):
+    """What the scan found whole may be gone: the dark of the lights' exposure then holds the pedestal."""
+    _, records, light = camera
+    gone = [{**r, "path": f"/nowhere/{i}.fits"} if r["type"] == "bias" else r for i, r in enumerate(records)]
+    ds = graph.build(choose(light, gone), light, None)
+    assert abs(np.median(ds.bias.values) - 500 - 0.5 * light["exposure"] / 1.3) < 5 and not ds.attrs["missing"]
+    half = {**light, "exposure": light["exposure"] / 2}
+    ds = graph.build(choose(half, gone), half, None)
+    assert not ds.bias.values.any() and [m.split(":")[0] for m in ds.attrs["missing"]] == ["bias", "dark"]
+    assert all("no such file" in note for note in ds.attrs["notes"] if note.startswith("bias left out"))
