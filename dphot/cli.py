@@ -1,10 +1,10 @@
 """The command line.
 
-Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file cannot be read; 4 calibration missing under
---strict; 5 nothing can be aligned; 6 the store cannot be made, opened or written; 130 interrupted.
+Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file cannot be read; 4 calibration missing
+under --strict; 5 nothing can be aligned; 6 the store cannot be made, opened or written; 130 interrupted.
 
-With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an error;
-messages go to the standard error. Nothing that exists is overwritten without --overwrite.
+With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an
+error; messages go to the standard error. Nothing that exists is overwritten without --overwrite.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ from .config import Config, descriptions
 from .errors import DphotError, InputError
 
 TARGET = "star index; x,y in pixels of the reference; or ra,dec (02:04:10.3,+46:41:16 or 31.04d,46.69d)"
-FLAGS = """The CSV has one row for each frame, those that were not measured with empty values: jd_utc and bjd_tdb
-(mid-exposure), diff_flux, diff_err, airmass, fwhm, dx, dy (px), sky (e-/px), flags: the star's bits (1 saturated,
-2 edge, 4 bad pixel, 8 neighbour, 16 cosmic ray, 32 non-linear, 64 not finite), plus 65536 times the frame's
-(1 unreadable, 2 not aligned, 4 few stars, 8 cloud, 16 time not known, 32 calibration missing)."""
+FLAGS = """The CSV has one row for each frame, those that were not measured with empty values: jd_utc and
+bjd_tdb (mid-exposure), diff_flux, diff_err, airmass, fwhm, dx, dy (px), sky (e-/px), flags: the star's bits
+(1 saturated, 2 edge, 4 bad pixel, 8 neighbour, 16 cosmic ray, 32 non-linear, 64 not finite), plus 65536
+times the frame's (1 unreadable, 2 not aligned, 4 few stars, 8 cloud, 16 time not known, 32 calibration
+missing)."""
+FORMATS = """csv: the target's light curve, as `dphot differential --csv`. parquet: every measurement, a row
+for each frame, aperture and star. netcdf, zarr: the whole dataset. phot: prose's format. Each
+holds one filter."""
 
 
 class UsageError(InputError):
@@ -163,9 +167,7 @@ def build() -> argparse.ArgumentParser:
     _curve(sub)
     sub.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
-    sub = add("export", "measurements and light curves in another format",
-              "csv: the target's light curve, as `dphot differential --csv`. parquet: every measurement, a row for each\n"
-              "frame, aperture and star. netcdf, zarr: the whole dataset. phot: prose's format, one filter.")  # fmt: skip
+    sub = add("export", "measurements and light curves in another format", FORMATS)
     sub.add_argument("store")
     sub.add_argument(
         "output", help="a file (a folder for zarr); .csv, .parquet, .nc, .zarr or .phot tells the format"

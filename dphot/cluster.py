@@ -13,8 +13,8 @@ from .errors import InputError
 if TYPE_CHECKING:
     from distributed import Client
 
-#: Worker processes run one thread each: the kernels are as fast as the core, and sep holds the interpreter's lock.
-#: The allocator keeps its pages (the default trims after every task, which slows writing by half).
+#: Worker processes run one thread each: the kernels are as fast as the core, and sep holds the interpreter's
+#: lock. The allocator keeps its pages (the default trims after every task, which slows writing by half).
 WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "MALLOC_MMAP_THRESHOLD_": "268435456",
@@ -38,9 +38,9 @@ def cores() -> int:
 def _scripts_need_no_guard() -> Iterator[None]:
     """Keep new processes from running the user's script again.
 
-    A spawned process imports the parent's main script unless the main module is called ``__main__`` by its own
-    specification, so a script without ``if __name__ == "__main__"`` would start clusters for ever. Workers need nothing
-    from it: functions defined in a script travel by value.
+    A spawned process imports the parent's main script unless the main module is called ``__main__`` by its
+    own specification, so a script without ``if __name__ == "__main__"`` would start clusters for ever.
+    Workers need nothing from it: functions defined in a script travel by value.
     """
     main = sys.modules["__main__"]
     before = main.__spec__
@@ -58,16 +58,16 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
     Parameters
     ----------
     workers : int, optional
-        Processes of a local cluster; 0 runs everything in this process, without Dask's scheduler. By default one
-        for each core.
+        Processes of a local cluster; 0 runs everything in this process, without Dask's scheduler. By default
+        one for each core.
     scheduler : str, optional
         Address of a scheduler that is already running, as ``tcp://10.0.0.1:8786``.
 
     Yields
     ------
     distributed.Client or None
-        The client that exists already in this process, if there is one and neither argument is given; it is left
-        open. Otherwise one that is closed at the end. None with ``workers=0``.
+        The client that exists already in this process, if there is one and neither argument is given; it is
+        left open. Otherwise one that is closed at the end. None with ``workers=0``.
 
     Raises
     ------

@@ -191,9 +191,14 @@ def export(arguments: argparse.Namespace) -> Result:
     """`dphot export`"""
     store = Store.open(arguments.store)
     kind = write_export(
-        store, pick(store, arguments.filter), arguments.output, format=arguments.format, target=arguments.target,
-        overwrite=arguments.overwrite, **_curve_options(arguments),
-    )  # fmt: skip
+        store,
+        pick(store, arguments.filter),
+        arguments.output,
+        format=arguments.format,
+        target=arguments.target,
+        overwrite=arguments.overwrite,
+        **_curve_options(arguments),
+    )
     _say(arguments, arguments.output)
     return {"output": arguments.output, "format": kind}
 
@@ -204,13 +209,14 @@ def demo(arguments: argparse.Namespace) -> Result:
         arguments.folder, seed=arguments.seed, overwrite=arguments.overwrite, workers=arguments.workers,
         scheduler=arguments.scheduler, progress=_progress(arguments),
     )  # fmt: skip
-    _say(
-        arguments,
-        f"""
-{result["frames"]} frames, {result["stars"]} stars, {result["apertures"]} apertures: {result["frames_per_second"]:.0f} frames/s
-the 1 % sinusoid comes back with a scatter of {1e3 * result["rms_residual"]:.3f} ppt;
-the best that these photons allow is {1e3 * result["rms_floor"]:.3f} ppt (ratio {result["ratio"]:.3f})
-store   {result["store"]}
-report  {result["report"]}""",
-    )
+    lines = [
+        f"{result['frames']} frames, {result['stars']} stars, {result['apertures']} apertures: "
+        f"{result['frames_per_second']:.0f} frames/s",
+        f"the 1 % sinusoid comes back with a scatter of {1e3 * result['rms_residual']:.3f} ppt;",
+        f"the best that these photons allow is {1e3 * result['rms_floor']:.3f} ppt "
+        f"(ratio {result['ratio']:.3f})",
+        f"store   {result['store']}",
+        f"report  {result['report']}",
+    ]
+    _say(arguments, "\n".join(lines))
     return result

@@ -63,8 +63,8 @@ class Config:
     calibration_days: float = 30.0
     """Calibration frames of another night serve up to this many days away, before or after."""
     pattern: bool = False
-    """Take hot pixels and other fixed pattern off with a median of the lights themselves, where there is no dark. The field
-    must drift by several FWHM during the night."""
+    """Take hot pixels and other fixed pattern off with a median of the lights themselves, where there is no
+    dark. The field must drift by several FWHM during the night."""
     strict: bool = False
     """Refuse to reduce where a bias, dark or flat is missing."""
     steps: tuple[str, ...] = ()

@@ -57,8 +57,8 @@ def run_demo(
     -------
     dict
         `frames`, `stars`, `apertures`, `frames_per_second`, `rms_residual` (differential minus injected, best
-        aperture), `rms_floor` (the best inverse-variance ensemble at the true positions on the same frames), `ratio`,
-        `store`, `report`.
+        aperture), `rms_floor` (the best inverse-variance ensemble at the true positions on the same frames),
+        `ratio`, `store`, `report`.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def run_demo(
 
 
 def target_index(obs: xr.Dataset, truth: xr.Dataset) -> int:
-    """The measured star that is the simulation's target: the one nearest to its true place in the first frame."""
+    """The measured star that is the simulation's target: the one nearest to its place in the first frame."""
     target = truth.attrs["target"]
     x, y = (obs[k].values[0] - truth[k].values[0, target] for k in ("x", "y"))
     return int(np.nanargmin(np.hypot(x, y)))

@@ -46,7 +46,8 @@ def refuse_existing(path: str | Path, overwrite: bool) -> None:
 def light_curve(lc: xr.Dataset) -> pd.DataFrame:
     """The target's light curve in its best aperture: `COLUMNS`, one row a frame.
 
-    `flags` holds the star's bits (`dphot.flags.StarFlag`) in its lower 16, the frame's (`FrameFlag`) in its higher.
+    `flags` holds the star's bits (`dphot.flags.StarFlag`) in its lower 16, the frame's (`FrameFlag`) in its
+    higher.
     """
     star, aperture = lc.attrs["target"], lc.attrs["aperture"]
     values: dict[str, Any] = {
@@ -67,7 +68,8 @@ def light_curve_csv(lc: xr.Dataset, path: str | Path) -> None:
 def long_table(ds: xr.Dataset) -> pd.DataFrame:
     """All variables of frames, apertures and stars, a row for each of their combinations.
 
-    The transform's six coefficients are columns of their own; the dataset's attributes are the table's `attrs`.
+    The transform's six coefficients are columns of their own; the dataset's attributes are the table's
+    `attrs`.
     """
     if "transform" in ds:
         ds = ds.assign(
@@ -116,8 +118,8 @@ def export(
     output : path
         File to write; a folder for Zarr.
     format : str, optional
-        ``csv`` (the target's light curve), ``parquet`` (all measurements as a long table), ``netcdf``, ``zarr`` or
-        ``phot``; by default what the ending of `output` says.
+        ``csv`` (the target's light curve), ``parquet`` (all measurements as a long table), ``netcdf``,
+        ``zarr`` or ``phot``; by default what the ending of `output` says.
     target, comparisons, aperture, exclude : optional
         See `dphot.differential`.
     overwrite : bool
@@ -182,7 +184,8 @@ def _cdf_attribute(value: Any) -> Any:
 
 
 def _aside(path: str | Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the place and rename: a file is whole or not there, and what was there stays until then."""
+    """Write beside the place and rename: a file is whole or not there, and what was there stays until
+    then."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

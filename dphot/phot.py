@@ -17,9 +17,24 @@ from .store import Store
 from .store.encodings import restore
 
 _CUBE, _TABLE = ("apertures", "star", "time"), ("apertures", "time")
+#: prose's names and ours, by dimensions.
+_CUBES = {
+    "raw_fluxes": "flux",
+    "raw_errors": "flux_err",
+    "diff_fluxes": "diff_flux",
+    "diff_errors": "diff_err",
+}
+_TABLES = {"apertures_area": "aperture_area", "apertures_radii": "aperture_radius", "alc": "artificial"}
+_SERIES = {
+    **{name: name for name in ("bjd_tdb", "fwhm", "dx", "dy", "airmass", "exposure", "annulus_area")},
+    "fwhmx": "fwhm_x", "fwhmy": "fwhm_y", "sky": "sky_frame",
+    "annulus_rin": "annulus_inner", "annulus_rout": "annulus_outer",
+}  # fmt: skip
 #: Cards that describe how the pixels of the raw file are stored, and names that HDF5 keeps for itself.
-_STORAGE = ("BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT", "EXTNAME",
-            "CLASS", "NAME")  # fmt: skip
+_STORAGE = (
+    "BZERO", "BSCALE", "BLANK", "CHECKSUM", "DATASUM", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT", "EXTNAME",
+    "CLASS", "NAME",
+)  # fmt: skip
 
 
 def phot_dataset(store: Store, lc: xr.Dataset) -> xr.Dataset:
@@ -35,9 +50,10 @@ def phot_dataset(store: Store, lc: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Dimensions (apertures, star, time). Frames that were not measured are left out, since prose turns NaN into 1.
-        As in prose, `jd_utc` is the START of the exposure, and `bjd_tdb` its middle; `sky` and fluxes are in the unit
-        that the attribute `flux_unit` names.
+        Dimensions (apertures, star, time). Frames that were not measured are left out, since prose turns NaN
+        into 1.
+        As in prose, `jd_utc` is the START of the exposure, and `bjd_tdb` its middle; `sky` and fluxes are in
+        the unit that the attribute `flux_unit` names.
     """
     measured = np.isfinite(lc.flux.values).any(axis=(1, 2))
     lc = lc.isel(time=measured)
@@ -45,14 +61,9 @@ def phot_dataset(store: Store, lc: xr.Dataset) -> xr.Dataset:
     jd_start = lc.jd_utc.values - exposure / 2 / 86400
     barycentric = bool(np.isfinite(lc.bjd_tdb.values).all())
     comps = comparison_table(lc)
-    cube = {prose: lc[ours].transpose("aperture", "star", "time").values for prose, ours in (
-        ("raw_fluxes", "flux"), ("raw_errors", "flux_err"), ("diff_fluxes", "diff_flux"), ("diff_errors", "diff_err"))}  # fmt: skip
-    table = {prose: lc[ours].transpose("aperture", "time").values for prose, ours in (
-        ("apertures_area", "aperture_area"), ("apertures_radii", "aperture_radius"), ("alc", "artificial"))}  # fmt: skip
-    series = {prose: lc[ours].values.astype(np.float64) for prose, ours in (
-        ("bjd_tdb", "bjd_tdb"), ("fwhm", "fwhm"), ("fwhmx", "fwhm_x"), ("fwhmy", "fwhm_y"), ("dx", "dx"), ("dy", "dy"),
-        ("airmass", "airmass"), ("exposure", "exposure"), ("sky", "sky_frame"), ("annulus_rin", "annulus_inner"),
-        ("annulus_rout", "annulus_outer"), ("annulus_area", "annulus_area"))}  # fmt: skip
+    cube = {k: lc[ours].transpose("aperture", "star", "time").values for k, ours in _CUBES.items()}
+    table = {k: lc[ours].transpose("aperture", "time").values for k, ours in _TABLES.items()}
+    series = {k: lc[ours].values.astype(np.float64) for k, ours in _SERIES.items()}
     variables: dict[str, Any] = {
         **{name: (_CUBE, values.astype(np.float64)) for name, values in cube.items()},
         **{name: (_TABLE, values.astype(np.float64)) for name, values in table.items()},
@@ -131,7 +142,8 @@ def stack_cards(
     site: dict[str, Any] = series[0]["telescope"] if series else {}
     known = {
         "TELESCOP": lc.attrs["telescope"], "OBJECT": lc.attrs["object"], "FILTER": lc.attrs["filter"],
-        "DATE-OBS": str(first), "EXPTIME": float(np.median(lc.exposure.values)) if jd_start.size else math.nan,
+        "DATE-OBS": str(first),
+        "EXPTIME": float(np.median(lc.exposure.values)) if jd_start.size else math.nan,
         "RA": site.get("ra"), "DEC": site.get("dec"),
         "AIRMASS": record.get("airmass"),
     }  # fmt: skip

@@ -23,9 +23,9 @@ def store_summary(store: Store) -> Result:
     Returns
     -------
     dict
-        `store`, `nights`, `filters`, `frames`, `frames_used`, `frames_dropped` (path, flags, reason), `stars`,
-        `apertures`, `frames_per_second`, `reference`, `calibration` (number of frames by kind), `calibration_missing`,
-        `calibration_notes`, `missing` (what is not known of the telescope).
+        `store`, `nights`, `filters`, `frames`, `frames_used`, `frames_dropped` (path, flags, reason),
+        `stars`, `apertures`, `frames_per_second`, `reference`, `calibration` (number of frames by kind),
+        `calibration_missing`, `calibration_notes`, `missing` (what is not known of the telescope).
     """
     records = series_records(store)
     seconds = sum(r["elapsed_s"] for r in records)
@@ -58,7 +58,7 @@ def series_records(store: Store) -> list[Result]:
 
 
 def store_lines(store: Store) -> list[str]:
-    """What was made of the frames: reference, frames measured and dropped with the reason, what is not known."""
+    """What was made of the frames: the reference, frames dropped and why, what is not known."""
     total = store_summary(store)
     r = total["reference"]
     lines = [
@@ -72,8 +72,10 @@ def store_lines(store: Store) -> list[str]:
     if len(records) > 1:
         lines += [f"  {x['night'] or 'unknown night'}, filter {x['filter'] or 'unknown'}: "
                   f"{x['frames_used']} of {x['frames']}" for x in records]  # fmt: skip
-    dropped = [f"  dropped {PurePath(d['path']).name}: {', '.join(d['flags'])}" + (f": {d['reason']}" if d["reason"] else "")
-               for d in total["frames_dropped"]]  # fmt: skip
+    dropped = [
+        f"  dropped {PurePath(d['path']).name}: {', '.join(d['flags'])}: {d['reason']}".rstrip(": ")
+        for d in total["frames_dropped"]
+    ]
     lines += shortened(dropped, "  and {} more dropped")
     notes: dict[str, list[str]] = {}
     for item in (item for x in records for item in x["frames_noted"]):
@@ -97,9 +99,10 @@ def curve_summary(lc: xr.Dataset) -> Result:
     Returns
     -------
     dict
-        `target`, `x`, `y` (px on the reference), `filter`, `aperture`, `aperture_radius` (px), `comparisons` with their
-        `weights`, the heaviest first, `frames` (points of the curve), `frames_total`, and relative to the flux:
-        `scatter` (point to point), `expected` (median error), `rms` about the mean; NaN where there is no point.
+        `target`, `x`, `y` (px on the reference), `filter`, `aperture`, `aperture_radius` (px), `comparisons`
+        with their `weights`, the heaviest first, `frames` (points of the curve), `frames_total`, and relative
+        to the flux: `scatter` (point to point), `expected` (median error), `rms` about the mean; NaN where
+        there is no point.
     """
     star, aperture = lc.attrs["target"], lc.attrs["aperture"]
     curve, error = (lc[name].values[:, aperture, star] for name in ("diff_flux", "diff_err"))
@@ -128,8 +131,8 @@ def curve_lines(result: Mapping[str, Any]) -> list[str]:
         f"{i} ({100 * w:.0f} %)" for i, w in zip(result["comparisons"], result["weights"], strict=True)
     ]
     return [
-        f"star {result['target']} at ({result['x']:.1f}, {result['y']:.1f}), filter {result['filter'] or 'unknown'}: "
-        f"{result['frames']} of {result['frames_total']} frames",
+        f"star {result['target']} at ({result['x']:.1f}, {result['y']:.1f}), "
+        f"filter {result['filter'] or 'unknown'}: {result['frames']} of {result['frames_total']} frames",
         f"  aperture {result['aperture']}, {result['aperture_radius']:.2f} px; "
         f"{len(weights)} comparison stars: {', '.join(shortened(weights, 'and {} more'))}",
         f"  point-to-point scatter {1e3 * result['scatter']:.2f} ppt; "

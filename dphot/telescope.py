@@ -183,7 +183,7 @@ class Telescope:
         target.mkdir(parents=True, exist_ok=True)
         path = target / (re.sub(r"[^\w.+-]+", "_", self.name.lower()) + ".toml")
         if path.exists() and not overwrite and Telescope.from_toml(path).digest() != self.digest():
-            raise InputError(f"telescope {self.name!r} is kept in {path} already; rename it, or give --overwrite")
+            raise InputError(f"telescope {self.name!r} is in {path} already; rename it, or give --overwrite")
         temporary = path.with_suffix(".tmp")
         temporary.write_text(self.to_toml(), encoding="utf-8")
         temporary.replace(path)

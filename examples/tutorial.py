@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Photometry, from raw frames to a light curve
-# After an observation, a common need is to reduce raw FITS images and to extract fluxes. This script does it for a
-# simulated night: 100 frames of 600x600 pixels, and a star that varies by 1 %. Run it whole
+# After an observation, a common need is to reduce raw FITS images and to extract fluxes. This script does it
+# for a simulated night: 100 frames of 600x600 pixels, and a star that varies by 1 %. Run it whole
 # (`python examples/tutorial.py`), or cell by cell in a notebook.
 
 # %%
@@ -46,8 +46,8 @@ def target_flux(days):
 
 # %% [markdown]
 # ## Telescope setting
-# What the headers do not tell. `telescope.save()` keeps it for every later night: its frames are recognised by the name
-# in their headers. Here it is a file of its own, and only passed on.
+# What the headers do not tell. `telescope.save()` keeps it for every later night: its frames are recognised
+# by the name in their headers. Here it is a file of its own, and only passed on.
 
 # %%
 telescope = dphot.Telescope.from_dict({
@@ -70,8 +70,8 @@ show(table)
 
 # %% [markdown]
 # ## Choosing a reference image
-# The lights as a lazy cube, and the calibration frames that serve them. Frame 0 is the reference: it defines the stars
-# and the pixel system. (`reference="auto"`, the default, takes the best frame.)
+# The lights as a lazy cube, and the calibration frames that serve them. Frame 0 is the reference: it defines
+# the stars and the pixel system. (`reference="auto"`, the default, takes the best frame.)
 
 # %%
 config = dphot.Config(reference="0", telescope=str(folder / "a.toml"))
@@ -84,7 +84,8 @@ masters = dphot.masters(choice, light)
 reference = dphot.make_reference(cube, masters, config)
 psf = reference["psf"].attrs
 show(
-    f"{reference.sizes['star']} stars; PSF: Moffat, FWHM {psf['fwhm_x']:.2f} x {psf['fwhm_y']:.2f} px, beta {psf['beta']:.1f}"
+    f"{reference.sizes['star']} stars; PSF: Moffat, "
+    f"FWHM {psf['fwhm_x']:.2f} x {psf['fwhm_y']:.2f} px, beta {psf['beta']:.1f}"
 )
 
 # %% [markdown]
@@ -109,15 +110,15 @@ obs = store.photometry["a"].load()
 show(obs)
 
 # %% [markdown]
-# The steps above and the run on all cores are made of the same functions: the numbers are equal to the last bit.
+# The steps above and the run on all cores are made of the same functions: equal numbers, to the bit.
 
 # %%
 np.testing.assert_array_equal(few.flux.values, obs.flux.values[:4])
 
 # %% [markdown]
 # ## Photometry analysis
-# The differential light curve of star 0 (Broeg et al. 2005): all other stars are its comparisons, weighted by how
-# steady they are, in all apertures; the aperture with the least scatter is taken.
+# The differential light curve of star 0 (Broeg et al. 2005): all other stars are its comparisons, weighted by
+# how steady they are, in all apertures; the aperture with the least scatter is taken.
 
 # %%
 lc = dphot.differential(obs, target=0)
@@ -131,7 +132,8 @@ show(f"the light curve scatters about the injected one by {1e3 * rms:.2f} ppt")
 
 # %% [markdown]
 # In a notebook, each of these draws an interactive plot:
-# `lc.dphot.plot()`, `.show_stars(stack)`, `.comparisons()`, `.systematics()`, `.raw()`, `.psf(reference)`, `.summary()`.
+# `lc.dphot.plot()`, `.show_stars(stack)`, `.comparisons()`, `.systematics()`, `.raw()`, `.psf(reference)`,
+# `.summary()`.
 # The report holds them all, in one file that opens anywhere.
 
 # %%

@@ -268,8 +268,10 @@ def test_unfit_arguments_end_with_2(run, arguments, text, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--target", "999"], ["--target", "1000,1000"], ["--target", "north"], ["--target", "1:2:3,4:5:6"], ["--filter", "z"],
-    ["--comparisons", "a,b"], ["--comparisons", "999"], ["--aperture", "99"], ["--csv", "nowhere/lc.csv"], ["--csv", "."],
+    ["--target", "999"], ["--target", "1000,1000"], ["--target", "north"], ["--target", "1:2:3,4:5:6"],
+    ["--filter", "z"],
+    ["--comparisons", "a,b"], ["--comparisons", "999"], ["--aperture", "99"], ["--csv", "nowhere/lc.csv"],
+    ["--csv", "."],
 ])  # fmt: skip
 def test_unfit_choices_of_a_light_curve_end_with_2(small_store, run, arguments, tmp_path, monkeypatch):
     store = Path(small_store.path).absolute()

@@ -1,4 +1,5 @@
-"""Where the work runs changes nothing: real schedulers and workers, a client that exists, scripts without a guard."""
+"""Where the work runs changes nothing: real schedulers and workers, a client that exists, scripts without a
+guard."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def test_a_running_scheduler_gives_the_same_bits(small_night, small_store, tmp_p
         address = address_in(log)
         worker = ("worker", address, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
         with running(tmp_path / "one.log", *worker), running(tmp_path / "two.log", *worker):
-            command = [sys.executable, "-m", "dphot.cli", "reduce", small_night, "--store", tmp_path / "far.dphot",
+            command = [sys.executable, "-m", "dphot.cli", "reduce", small_night, "--store",
+            tmp_path / "far.dphot",
                        "--scheduler", address, "--chunk", "3", "--json"]  # fmt: skip
             done = subprocess.run(
                 command, capture_output=True, text=True, env=environment(tmp_path), timeout=120
@@ -125,6 +127,7 @@ with dphot.connect(1) as client:
 @pytest.mark.parametrize("command", [["script.py"], ["-m", "script"]])
 def test_a_script_needs_no_guard(tmp_path, command):
     (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=90,
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True,
+    timeout=90,
                           env=environment(tmp_path))  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "begun\n42\n"), done.stderr

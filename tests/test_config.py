@@ -42,7 +42,8 @@ def test_every_unfit_value_is_named():
 
 
 @pytest.mark.parametrize("name, value", [
-    ("max_stars", "many"), ("max_stars", 2.5), ("max_stars", True), ("gain", "nan"), ("gain", {}), ("stack", "perhaps"),
+    ("max_stars", "many"), ("max_stars", 2.5), ("max_stars", True), ("gain", "nan"), ("gain", {}),
+    ("stack", "perhaps"),
     ("apertures", 5), ("apertures", "2,x"), ("target", {"x": 1}),
 ])  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused(name, value):
@@ -52,9 +53,11 @@ def test_a_value_of_the_wrong_kind_is_refused(name, value):
 
 
 @pytest.mark.parametrize("changes", [
-    {"apertures": ()}, {"apertures": (0.0, 1.0)}, {"apertures": (2.0, 1.0)}, {"apertures": (1.0, float("nan"))},
+    {"apertures": ()}, {"apertures": (0.0, 1.0)}, {"apertures": (2.0, 1.0)}, {"apertures": (1.0,
+    float("nan"))},
     {"annulus": (5.0,)}, {"gain": -1.0}, {"saturation": -1.0}, {"calibration_days": -1.0}, {"min_stars": 2},
-    {"steps": ("module",)}, {"centroid": "none"}, {"transform": "shift"}, {"frames": "move"}, {"sky_sigma": 0.0},
+    {"steps": ("module",)}, {"centroid": "none"}, {"transform": "shift"}, {"frames": "move"},
+    {"sky_sigma": 0.0},
 ])  # fmt: skip
 def test_an_unfit_value_is_refused(changes):
     with pytest.raises(ValidationError) as error:

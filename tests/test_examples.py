@@ -18,8 +18,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.mark.slow
 def test_the_tutorial_runs_whole(tmp_path):
     command = [sys.executable, EXAMPLES / "tutorial.py", "--folder", tmp_path, "--frames", "20", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "DPHOT_HOME": str(tmp_path / "home"), "DPHOT_CACHE": str(tmp_path / "cache")})  # fmt: skip
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "DPHOT_HOME": str(tmp_path / "home"), "DPHOT_CACHE": str(tmp_path / "cache")},
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["frames"], result["apertures"]) == (20, 32) and result["stars"] > 10

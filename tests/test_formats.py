@@ -153,16 +153,19 @@ def test_a_name_without_a_format_is_refused(small_store, tmp_path):
     assert dphot.export(small_store, small_store.photometry["r"], tmp_path / "lc.txt", format="csv") == "csv"
 
 
-# -- prose's .phot: names, dimensions and kinds of its 2.3.0 -------------------------------------------------------
+# -- prose's .phot: names, dimensions and kinds of its 2.3.0
+# -------------------------------------------------------
 
 CUBE, TABLE, CHOICE = ("apertures", "star", "time"), ("apertures", "time"), ("apertures", "ncomps")
 PHOT = {
     **dict.fromkeys(("raw_fluxes", "raw_errors", "diff_fluxes", "diff_errors"), (CUBE, "f8")),
     **dict.fromkeys(("apertures_area", "apertures_radii", "alc"), (TABLE, "f8")),
     "comps": (CHOICE, "i8"), "weights": (CHOICE, "f8"), "peaks": (("star", "time"), "f8"),
-    **dict.fromkeys(("jd_utc", "bjd_tdb", "fwhm", "fwhmx", "fwhmy", "dx", "dy", "airmass", "exposure", "sky", "annulus_rin",
+    **dict.fromkeys(("jd_utc", "bjd_tdb", "fwhm", "fwhmx", "fwhmy", "dx", "dy", "airmass", "exposure",
+    "sky", "annulus_rin",
                      "annulus_rout", "annulus_area", "time"), (("time",), "f8")),
-    "flip": (("time",), "O"), "path": (("time",), "O"), "stack": (("w", "h"), "f8"), "stars": (("star", "n"), "f8"),
+    "flip": (("time",), "O"), "path": (("time",), "O"), "stack": (("w", "h"), "f8"), "stars": (("star",
+    "n"), "f8"),
 }  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
 
 from ..errors import InputError
 from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_SATURATED
@@ -326,11 +325,15 @@ def _share(found: NDArray[np.float64], sky: NDArray[np.float64]) -> NDArray[np.f
 
 def _saturated(mask: NDArray[np.uint8] | None, found: NDArray[np.float64], step: int) -> NDArray[np.bool_]:
     """Whether a saturated pixel is among the nine of each maximum, found with pixels of `step` binned."""
-    if mask is None or not (mask & PIXEL_SATURATED).any():
-        return np.zeros(found.shape[1], np.bool_)
-    near = maximum_filter((mask & PIXEL_SATURATED) != 0, 2 * step + 1)
-    column, row = (np.minimum(found[k].astype(int) * step + step // 2, mask.shape[1 - k] - 1) for k in (0, 1))
-    return near[row, column]
+    near = np.zeros(found.shape[1], np.bool_)
+    if mask is None:
+        return near
+    column, row = (found[k].astype(int) * step + step // 2 for k in (0, 1))
+    for dy in range(-step, step + 1):
+        for dx in range(-step, step + 1):
+            at = np.clip(row + dy, 0, mask.shape[0] - 1), np.clip(column + dx, 0, mask.shape[1] - 1)
+            near |= (mask[at] & PIXEL_SATURATED) != 0
+    return near
 
 
 def _frame_fwhm(
