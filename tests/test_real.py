@@ -91,6 +91,8 @@ def test_hatp32_transit(reduced, hatp32, pattern, residual):
     assert found["t_mid"] == pytest.approx(hatp32.PREDICTED, abs=0.004)
     assert found["rp_rs"] == pytest.approx(0.150, abs=0.012)
     assert found["residual_mmag"] < residual
+    error = lc.diff_err.values[:, lc.attrs["aperture"], target]
+    assert 0.5 < np.mean((found["residual_mmag"] / 1085.7 / error) ** 2) < 1.5
 
     saturated = (obs.flags.values & int(StarFlag.SATURATED)) != 0
     peaks = np.where(np.isfinite(obs.peak.values), obs.peak.values, 0)

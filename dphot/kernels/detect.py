@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..flags import PIXEL_SATURATED
 from .centroid import GAUSSIAN_FWHM, gaussian_width, windowed
-from .finder import MIN_SHARE, RELATIVE_SHARE, SMOOTH_RMS, UNUSABLE, checked, find_stars, measure_maxima
+from .finder import (
+    MIN_SHARE,
+    RELATIVE_SHARE,
+    SMOOTH_RMS,
+    UNUSABLE,
+    checked,
+    find_stars,
+    measure_maxima,
+    repair,
+)
 
 __all__ = ["SOURCE_DTYPE", "background", "detect", "find_stars"]
 
@@ -73,7 +82,20 @@ def _for_sep(image: NDArray, mask: NDArray[np.uint8] | None) -> tuple[NDArray[np
     return pixels, bad
 
 
-def _extract(data: NDArray, threshold: float, rms: NDArray, bad: NDArray, fwhm: float) -> NDArray:
+def _filled(
+    pixels: NDArray[np.float32], bad: NDArray[np.bool_], level: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Bad pixels replaced by the mean of their neighbours, or by the sky.
+
+    Given as a mask, a single one in the wings of a bright star keeps sep from parting it from its neighbours.
+    """
+    if not bad.any():
+        return pixels
+    whole = repair(pixels, bad.view(np.uint8), 1)
+    return np.where(np.isfinite(whole), whole, level)
+
+
+def _extract(data: NDArray, threshold: float, rms: NDArray, fwhm: float) -> NDArray:
     """`sep.extract` with a kernel of the stars' width; its limits are raised until the image fits.
 
     sep's own cleaning is off: it takes every second star away where the field is rich.
@@ -85,7 +107,7 @@ def _extract(data: NDArray, threshold: float, rms: NDArray, bad: NDArray, fwhm: 
     for attempt in range(6):
         try:
             return sep.extract(
-                data, threshold, err=rms, mask=bad, minarea=3 if fwhm < 2.5 else 5, filter_kernel=kernel,
+                data, threshold, err=rms, minarea=3 if fwhm < 2.5 else 5, filter_kernel=kernel,
                 filter_type="matched", deblend_nthresh=32, deblend_cont=0.0005, clean=False,
             )  # fmt: skip
         except Exception as error:  # sep raises bare exceptions
@@ -137,13 +159,13 @@ def detect(
     """
     pixels, bad = _for_sep(image, mask)
     level, rms = _mesh(pixels, bad, box)
-    data = pixels - level
+    data = _filled(pixels, bad, level) - level
     rms = np.maximum(rms, np.float32(max(1e-6 * float(abs(pixels[~bad]).max(initial=0.0)), 1e-30)))
     if fwhm is None:
         x, y, _, _ = find_stars(pixels, mask, n_max=200)
         _, _, widths = gaussian_width(data, x, y)
         fwhm = GAUSSIAN_FWHM * float(np.nanmedian(widths)) if np.isfinite(widths).any() else 3.0
-    objects = _extract(data, sigma, rms, bad, fwhm)
+    objects = _extract(data, sigma, rms, fwhm)
     # what does not stand out from its own surroundings is noise on the wings of a brighter star
     peaks = objects["ypeak"], objects["xpeak"]
     _, height, _, _ = measure_maxima(data, peaks[1].astype(np.float64), peaks[0].astype(np.float64), fwhm)

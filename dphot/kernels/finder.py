@@ -27,7 +27,7 @@ BRIGHT = 100
 
 
 @njit(cache=True, nogil=True)
-def _repair(image, mask, bits):  # type: ignore[no-untyped-def]
+def repair(image, mask, bits):  # type: ignore[no-untyped-def]
     """A copy in which a masked pixel is the mean of its unmasked neighbours, or NaN where it has none."""
     ny, nx = image.shape
     out = image.copy()
@@ -246,7 +246,7 @@ def find_stars(
     """
     pixels = checked(image, mask)
     if mask is not None and (mask & UNUSABLE).any():
-        pixels = _repair(pixels, np.ascontiguousarray(mask), UNUSABLE)
+        pixels = repair(pixels, np.ascontiguousarray(mask), UNUSABLE)
     found, noise = np.empty((6, 0)), np.empty(0)
     if fwhm is None:
         found, noise = _maxima(pixels, sigma)

@@ -190,6 +190,19 @@ def test_saturated_stars_with_halos_do_not_hide_the_sharp_stars():
     assert share > 0.97
 
 
+def test_a_bad_pixel_in_the_wings_of_a_star_does_not_hide_its_neighbour():
+    rng = np.random.default_rng(2)
+    yy, xx = np.mgrid[:200, :200]
+    image = rng.normal(300, 2, (200, 200))
+    for px, py, flux in ((100, 100, 3e6), (107, 121, 6e4)):
+        image += flux * (1 + ((xx - px) ** 2 + (yy - py) ** 2) / 4) ** -2.5 / 8
+    mask = np.zeros(image.shape, np.uint8)
+    mask[86, 113] = PIXEL_BAD
+    for given in (None, mask):
+        table = detect(image, given)
+        assert np.hypot(table["x"] - 107, table["y"] - 121).min() < 0.2
+
+
 def test_detect_marks_edge_and_hot_pixels():
     image, _, _, _ = field(2.5)
     image[200, 133] += 30000
