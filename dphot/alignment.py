@@ -13,7 +13,10 @@ from .graph.frame import Step
 
 
 def make_reference(
-    cube: xr.Dataset, masters: xr.Dataset | None = None, config: Config | None = None, steps: tuple[Step, ...] = ()
+    cube: xr.Dataset,
+    masters: xr.Dataset | None = None,
+    config: Config | None = None,
+    steps: tuple[Step, ...] = (),
 ) -> xr.Dataset:
     """Choose the reference of a cube and find its stars.
 
@@ -44,7 +47,9 @@ def make_reference(
     return references.build(records, arrays, config, steps=steps)
 
 
-def align(calibrated: xr.Dataset, transforms: xr.DataArray, shape: tuple[int, int] | None = None) -> xr.DataArray:
+def align(
+    calibrated: xr.Dataset, transforms: xr.DataArray, shape: tuple[int, int] | None = None
+) -> xr.DataArray:
     """Frames resampled onto the reference, lazily (bilinear), for stacks and for looking at.
 
     Photometry is never done on these: it measures the frames as they are.

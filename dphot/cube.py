@@ -51,7 +51,9 @@ def cube(frames: FrameTable | xr.Dataset, chunk: int = 16) -> xr.Dataset:
     kinds = sorted({(r["height"], r["width"], r["dtype"]) for r in records})
     if len(kinds) > 1:
         found = ", ".join(f"{w}x{h} {t}" for h, w, t in kinds)
-        raise InputError(f"cube: frames of several kinds ({found}); select one, as table.select(width={kinds[0][1]})")
+        raise InputError(
+            f"cube: frames of several kinds ({found}); select one, as table.select(width={kinds[0][1]})"
+        )
     height, width, dtype = kinds[0]
     items = lazy.records_array(records, chunk)
     return _labelled(lazy.raw_cube(items, (int(height), int(width)), dtype), records)

@@ -145,7 +145,9 @@ def differential(
     if aperture is None:
         aperture = int(ensemble.best_aperture(result.diff[:, :, star]))
     elif not 0 <= aperture < obs.sizes["aperture"]:
-        raise InputError(f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}")
+        raise InputError(
+            f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}"
+        )
     weight = result.weights
     ds = obs.assign(
         diff_flux=(("time", "aperture", "star"), result.diff),

@@ -38,7 +38,19 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 #: Packages whose versions can change a number.
-SOFTWARE = ("dphot", "numpy", "scipy", "numba", "astropy", "photutils", "sep", "dask", "xarray", "zarr", "icechunk")
+SOFTWARE = (
+    "dphot",
+    "numpy",
+    "scipy",
+    "numba",
+    "astropy",
+    "photutils",
+    "sep",
+    "dask",
+    "xarray",
+    "zarr",
+    "icechunk",
+)
 
 #: Bytes for each pixel of a frame that is calibrated and measured, and of one that is added to a stack (measured).
 IN_WORK, STACKED = 40, 48
@@ -102,7 +114,9 @@ def run(
         while waiting:
             series = waiting.pop(0)
             try:
-                records[series.filter], reference = _run_series(series, tx, reference, config, client, progress, steps)
+                records[series.filter], reference = _run_series(
+                    series, tx, reference, config, client, progress, steps
+                )
             except NoReference:
                 failed += 1
                 if failed == len(nights):
@@ -125,13 +139,17 @@ def _run_series(
     started = clock.perf_counter()
     label = f"{series.night or 'unknown night'} {series.filter}".strip()
     with progress.bar(f"{label} masters", 1, "set") as bar:
-        masters_ds = make_masters(series.choice, series.light, client, series.lights if config.pattern else ())
+        masters_ds = make_masters(
+            series.choice, series.light, client, series.lights if config.pattern else ()
+        )
         bar.update()
     masters = masters_from_dataset(masters_ds)
     masters_name = f"{series.night}/{series.filter}"
     tx.write_masters(masters_name, masters_ds)
     if masters_ds.attrs["missing"] and config.strict:
-        raise CalibrationError(f"{label}: missing {'; missing '.join(masters_ds.attrs['missing'])}; or drop --strict")
+        raise CalibrationError(
+            f"{label}: missing {'; missing '.join(masters_ds.attrs['missing'])}; or drop --strict"
+        )
     if reference_ds is None:
         with progress.bar(f"{label} reference", 1, "frame") as bar:
             handle = Handle(digest(masters), tx.fork, masters_name)
@@ -169,7 +187,9 @@ def _run_series(
 
 def _columns(lights: Sequence[Record]) -> dict[str, Any]:
     """What the store keeps beside each raw frame: enough to measure it again."""
-    text = np.array([json.dumps(plain({**r, "time": str(r["time"])}), sort_keys=True) for r in lights], object)
+    text = np.array(
+        [json.dumps(plain({**r, "time": str(r["time"])}), sort_keys=True) for r in lights], object
+    )
     return {
         "time": instants(lights),
         "path": np.array([r["path"] for r in lights], object),
@@ -190,7 +210,11 @@ def _check_memory(light: Record, config: Config, client: Client | None) -> None:
 
 
 def _dataset(
-    rows: list[dict[str, Any]], series: NightSeries, reference: xr.Dataset, config: Config, masters: xr.Dataset
+    rows: list[dict[str, Any]],
+    series: NightSeries,
+    reference: xr.Dataset,
+    config: Config,
+    masters: xr.Dataset,
 ) -> xr.Dataset:
     for row, record in zip(rows, series.lights, strict=True):
         unread = row["frame_flags"] & FrameFlag.UNREADABLE
@@ -205,7 +229,12 @@ def _dataset(
 
 
 def _record(
-    series: NightSeries, ds: xr.Dataset, config: Config, masters: xr.Dataset, reference: xr.Dataset, elapsed: float
+    series: NightSeries,
+    ds: xr.Dataset,
+    config: Config,
+    masters: xr.Dataset,
+    reference: xr.Dataset,
+    elapsed: float,
 ) -> dict[str, Any]:
     """How the night was made: everything a reader needs to trust it, or not."""
     lost = int(FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS)

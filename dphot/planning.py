@@ -141,7 +141,9 @@ def _check_one_field(lights: Sequence[Record]) -> None:
     for key, cure in (("object", "select one with --object"), ("telescope", apart), ("camera", apart)):
         values = sorted({r[key] for r in lights} - {""})
         if len(values) > 1:
-            raise InputError(f"the lights show several {key}s, {', '.join(values)}: a store holds one field; {cure}")
+            raise InputError(
+                f"the lights show several {key}s, {', '.join(values)}: a store holds one field; {cure}"
+            )
 
 
 def _shared(first: str, second: str) -> int:
@@ -255,7 +257,9 @@ def describe(series: NightSeries) -> list[str]:
     for kind in ("bias", "dark", "flat"):
         frames = getattr(series.choice, kind)
         if frames:
-            lines.append(f"  {kind}: {frames[0]['path']} ... ({len(frames)}, night {frames[0]['night'] or 'unknown'})")
+            lines.append(
+                f"  {kind}: {frames[0]['path']} ... ({len(frames)}, night {frames[0]['night'] or 'unknown'})"
+            )
     lines += [f"  missing {text}" for text in series.choice.missing]
     lines += [f"  {text}" for text in series.choice.notes]
     lines += [f"  {r['path']}: {r['error']}" for r in series.lights if r["error"]]

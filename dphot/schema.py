@@ -32,77 +32,112 @@ def _table(dims: tuple[str, ...], rows: list[tuple[str, str, str, str]]) -> list
 
 
 _PHOTOMETRY = [
-    *_table(("time", "aperture", "star"), [
-        ("flux", "f", "e-", "sky-subtracted flux in the aperture"),
-        ("flux_err", "f", "e-", "its standard deviation from the noise model, without scintillation"),
-    ]),
-    *_table(("time", "star"), [
-        ("x", "f", "px", "measured position, column; the first pixel's centre is 0"),
-        ("y", "f", "px", "measured position, row"),
-        ("sky", "f", "e-/px", "sky in the annulus"),
-        ("sky_rms", "f", "e-/px", "standard deviation of one pixel in the annulus"),
-        ("sky_pixels", "i", "", "annulus pixels used for the sky"),
-        ("peak", "f", "ADU", "highest raw pixel within the flagging radius"),
-        ("flags", "u", "", "bits of dphot.flags.StarFlag"),
-    ]),
-    *_table(("time", "aperture"), [
-        ("aperture_radius", "f", "px", "radius of the aperture"),
-        ("aperture_area", "f", "px2", "area of the aperture"),
-    ]),
-    *_table(("time", "coefficient"), [
-        ("transform", "f", "", "reference to frame: x' = t0 x + t1 y + t2, y' = t3 x + t4 y + t5"),
-    ]),
-    *_table(("time",), [
-        ("annulus_inner", "f", "px", "inner radius of the sky annulus"),
-        ("annulus_outer", "f", "px", "outer radius of the sky annulus"),
-        ("annulus_area", "f", "px2", "area of the sky annulus"),
-        ("jd_utc", "f", "d", "mid-exposure, Julian date in UTC"),
-        ("bjd_tdb", "f", "d", "mid-exposure, barycentric Julian date in TDB"),
-        ("exposure", "f", "s", "exposure time"),
-        ("airmass", "f", "", "airmass at mid-exposure"),
-        ("scintillation", "f", "", "relative scintillation noise (Osborn et al. 2015)"),
-        ("fwhm", "f", "px", "mean full width at half maximum of the frame's PSF"),
-        ("fwhm_x", "f", "px", "full width along the first PSF axis"),
-        ("fwhm_y", "f", "px", "full width along the second PSF axis"),
-        ("theta", "f", "rad", "angle from x to the first PSF axis, counter-clockwise"),
-        ("dx", "f", "px", "displacement of the reference's centre, column"),
-        ("dy", "f", "px", "displacement of the reference's centre, row"),
-        ("rotation", "f", "deg", "rotation from the reference, counter-clockwise"),
-        ("scale", "f", "", "scale from the reference"),
-        ("flip", "i", "", "1 where the frame is turned by more than 90 deg from the reference (meridian flip)"),
-        ("mirror", "i", "", "1 where the frame is mirrored against the reference"),
-        ("n_matched", "i", "", "stars matched to the reference"),
-        ("match_rms", "f", "px", "root-mean-square residual of the matched bright stars"),
-        ("sky_frame", "f", "e-/px", "median sky of the frame"),
-        ("frame_flags", "u", "", "bits of dphot.flags.FrameFlag"),
-        ("path", "O", "", "raw file"),
-        ("digest", "O", "", "SHA-256 of the raw file's content"),
-        ("night", "O", "", "local observing night, noon to noon"),
-        ("note", "O", "", "what was wrong or unusual with the frame"),
-    ]),
-    *_table(("star",), [
-        ("star_x", "f", "px", "position on the reference, column"),
-        ("star_y", "f", "px", "position on the reference, row"),
-        ("star_flux", "f", "e-", "flux on the reference, as detected"),
-        ("star_ra", "f", "deg", "right ascension (ICRS), where the reference has a WCS"),
-        ("star_dec", "f", "deg", "declination (ICRS), where the reference has a WCS"),
-    ]),
+    *_table(
+        ("time", "aperture", "star"),
+        [
+            ("flux", "f", "e-", "sky-subtracted flux in the aperture"),
+            ("flux_err", "f", "e-", "its standard deviation from the noise model, without scintillation"),
+        ],
+    ),
+    *_table(
+        ("time", "star"),
+        [
+            ("x", "f", "px", "measured position, column; the first pixel's centre is 0"),
+            ("y", "f", "px", "measured position, row"),
+            ("sky", "f", "e-/px", "sky in the annulus"),
+            ("sky_rms", "f", "e-/px", "standard deviation of one pixel in the annulus"),
+            ("sky_pixels", "i", "", "annulus pixels used for the sky"),
+            ("peak", "f", "ADU", "highest raw pixel within the flagging radius"),
+            ("flags", "u", "", "bits of dphot.flags.StarFlag"),
+        ],
+    ),
+    *_table(
+        ("time", "aperture"),
+        [
+            ("aperture_radius", "f", "px", "radius of the aperture"),
+            ("aperture_area", "f", "px2", "area of the aperture"),
+        ],
+    ),
+    *_table(
+        ("time", "coefficient"),
+        [
+            ("transform", "f", "", "reference to frame: x' = t0 x + t1 y + t2, y' = t3 x + t4 y + t5"),
+        ],
+    ),
+    *_table(
+        ("time",),
+        [
+            ("annulus_inner", "f", "px", "inner radius of the sky annulus"),
+            ("annulus_outer", "f", "px", "outer radius of the sky annulus"),
+            ("annulus_area", "f", "px2", "area of the sky annulus"),
+            ("jd_utc", "f", "d", "mid-exposure, Julian date in UTC"),
+            ("bjd_tdb", "f", "d", "mid-exposure, barycentric Julian date in TDB"),
+            ("exposure", "f", "s", "exposure time"),
+            ("airmass", "f", "", "airmass at mid-exposure"),
+            ("scintillation", "f", "", "relative scintillation noise (Osborn et al. 2015)"),
+            ("fwhm", "f", "px", "mean full width at half maximum of the frame's PSF"),
+            ("fwhm_x", "f", "px", "full width along the first PSF axis"),
+            ("fwhm_y", "f", "px", "full width along the second PSF axis"),
+            ("theta", "f", "rad", "angle from x to the first PSF axis, counter-clockwise"),
+            ("dx", "f", "px", "displacement of the reference's centre, column"),
+            ("dy", "f", "px", "displacement of the reference's centre, row"),
+            ("rotation", "f", "deg", "rotation from the reference, counter-clockwise"),
+            ("scale", "f", "", "scale from the reference"),
+            (
+                "flip",
+                "i",
+                "",
+                "1 where the frame is turned by more than 90 deg from the reference (meridian flip)",
+            ),
+            ("mirror", "i", "", "1 where the frame is mirrored against the reference"),
+            ("n_matched", "i", "", "stars matched to the reference"),
+            ("match_rms", "f", "px", "root-mean-square residual of the matched bright stars"),
+            ("sky_frame", "f", "e-/px", "median sky of the frame"),
+            ("frame_flags", "u", "", "bits of dphot.flags.FrameFlag"),
+            ("path", "O", "", "raw file"),
+            ("digest", "O", "", "SHA-256 of the raw file's content"),
+            ("night", "O", "", "local observing night, noon to noon"),
+            ("note", "O", "", "what was wrong or unusual with the frame"),
+        ],
+    ),
+    *_table(
+        ("star",),
+        [
+            ("star_x", "f", "px", "position on the reference, column"),
+            ("star_y", "f", "px", "position on the reference, row"),
+            ("star_flux", "f", "e-", "flux on the reference, as detected"),
+            ("star_ra", "f", "deg", "right ascension (ICRS), where the reference has a WCS"),
+            ("star_dec", "f", "deg", "declination (ICRS), where the reference has a WCS"),
+        ],
+    ),
 ]
 
 _DIFFERENTIAL = [
-    *_table(("time", "aperture", "star"), [
-        ("diff_flux", "f", "", "flux over the artificial star, normalised to a median of 1"),
-        ("diff_err", "f", "", "its standard deviation, the ensemble's own included"),
-    ]),
-    *_table(("time", "aperture"), [
-        ("artificial", "f", "", "artificial star of the target, normalised to a mean of 1"),
-    ]),
-    *_table(("aperture", "star"), [
-        ("weight", "f", "", "weight in the artificial star of the target, sum 1"),
-    ]),
-    *_table(("aperture",), [
-        ("scatter", "f", "", "point-to-point scatter of the target's light curve"),
-    ]),
+    *_table(
+        ("time", "aperture", "star"),
+        [
+            ("diff_flux", "f", "", "flux over the artificial star, normalised to a median of 1"),
+            ("diff_err", "f", "", "its standard deviation, the ensemble's own included"),
+        ],
+    ),
+    *_table(
+        ("time", "aperture"),
+        [
+            ("artificial", "f", "", "artificial star of the target, normalised to a mean of 1"),
+        ],
+    ),
+    *_table(
+        ("aperture", "star"),
+        [
+            ("weight", "f", "", "weight in the artificial star of the target, sum 1"),
+        ],
+    ),
+    *_table(
+        ("aperture",),
+        [
+            ("scatter", "f", "", "point-to-point scatter of the target's light curve"),
+        ],
+    ),
 ]
 
 #: Name to declaration, for the photometry and the differential datasets.

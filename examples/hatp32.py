@@ -81,7 +81,9 @@ def stars_by_first_frame(obs: xr.Dataset, places: list[tuple[float, float]]) -> 
 
 def main() -> None:
     data = Path(os.environ.get("DPHOT_DATA", "../shared/data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", nargs="?", default=data / "hatp32")
     parser.add_argument("--store", default=None, help="keep the store here [a temporary folder]")
     parser.add_argument("--report", default=None, metavar="FILE.html", help="write the report")

@@ -80,7 +80,13 @@ def test_a_flagged_point_of_a_comparison_weighs_nothing(obs):
 def test_stars_are_found_by_index_position_and_text(obs):
     obs, _ = obs
     x, y = float(obs.star_x[4]), float(obs.star_y[4])
-    assert find_star(obs, 4) == find_star(obs, "4") == find_star(obs, (x + 1, y)) == find_star(obs, f"{x:.1f},{y:.1f}") == 4
+    assert (
+        find_star(obs, 4)
+        == find_star(obs, "4")
+        == find_star(obs, (x + 1, y))
+        == find_star(obs, f"{x:.1f},{y:.1f}")
+        == 4
+    )
 
 
 def test_a_sky_position_needs_a_wcs(tmp_path):

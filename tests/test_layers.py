@@ -55,7 +55,9 @@ def test_imports_go_downward(module: Path) -> None:
     for parts in imports(module):
         if parts[0] == "dphot" and len(parts) > 1 and parts[1] not in (here, "__version__"):
             # Modules of one layer may use each other's (alignment uses the graph, never the other way).
-            assert LEVEL[parts[1]] <= LEVEL[here], f"{module.name} imports {'.'.join(parts)}, which lies above it"
+            assert LEVEL[parts[1]] <= LEVEL[here], (
+                f"{module.name} imports {'.'.join(parts)}, which lies above it"
+            )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))

@@ -69,10 +69,18 @@ FAULTS = {
     1: (lambda p: truncate(p), FrameFlag.UNREADABLE, "truncated"),
     2: (lambda p: p.write_bytes(b""), FrameFlag.UNREADABLE, "the file is empty"),
     3: (lambda p: p.write_bytes(b"hello" * 1000), FrameFlag.UNREADABLE, "not a FITS file"),
-    4: (lambda p: replace_pixels(p, lambda a: a[:200, :180].copy()), FrameFlag.UNREADABLE, "width 180 and not 256"),
+    4: (
+        lambda p: replace_pixels(p, lambda a: a[:200, :180].copy()),
+        FrameFlag.UNREADABLE,
+        "width 180 and not 256",
+    ),
     5: (lambda p: edit(p, XBINNING=2, YBINNING=2), FrameFlag.UNREADABLE, "xbinning 2 and not 1"),
     6: (lambda p: edit(p, GAIN=2.6), FrameFlag.UNREADABLE, "gain 2.6 and not 1.3"),
-    7: (lambda p: replace_pixels(p, lambda a: np.full_like(a, 700)), FrameFlag.FEW_STARS, "0 stars found, 3 needed"),
+    7: (
+        lambda p: replace_pixels(p, lambda a: np.full_like(a, 700)),
+        FrameFlag.FEW_STARS,
+        "0 stars found, 3 needed",
+    ),
     8: (lambda p: replace_pixels(p, empty_sky), FrameFlag.FEW_STARS, "0 stars found"),
     9: (other_field, FrameFlag.ALIGN_FAILED, "cannot be aligned"),
     10: (lambda p: edit(p, DATE_OBS=None, JD=None), FrameFlag.BAD_TIME, "no time in the header"),
@@ -92,7 +100,9 @@ N_LIGHTS = 24
 def damaged(tmp_path_factory):
     """A night in which nearly everything that can be wrong with a file is wrong with one; reduced."""
     place = tmp_path_factory.mktemp("damaged")
-    (folder,) = simulate.write_nights(place, frames=N_LIGHTS, size=256, seed=3, stars=60, bias=3, darks=3, flats=4)
+    (folder,) = simulate.write_nights(
+        place, frames=N_LIGHTS, size=256, seed=3, stars=60, bias=3, darks=3, flats=4
+    )
     for i, (damage, _, _) in FAULTS.items():
         damage(light(folder, i))
     shutil.copy(light(folder, 20), folder / "light-r-0020-copy.fits")
@@ -110,7 +120,9 @@ def test_each_bad_frame_is_a_row_with_its_flag_and_its_note(damaged, i):
     (row,) = np.flatnonzero(obs.path.values == str(light(folder, i)))
     _, flag, note = FAULTS[i]
     assert FrameFlag(int(obs.frame_flags[row])) & ~FrameFlag.BAD_TIME == flag & ~FrameFlag.BAD_TIME
-    assert note in str(obs.note[row].values) and str(obs.note[row].values).count(note or "never") == bool(note)
+    assert note in str(obs.note[row].values) and str(obs.note[row].values).count(note or "never") == bool(
+        note
+    )
     assert np.isfinite(obs.flux.values[row]).any() == (not flag & LOST)
     assert bool(obs.digest[row].values) == (flag not in (FrameFlag.UNREADABLE,))
 
@@ -218,7 +230,16 @@ def test_an_unfit_telescope_file_names_all_its_problems(night_copy, tmp_path, ca
     path = tmp_path / "t.toml"
     path.write_text('name = "x"\nfoo = 3\ngain = "a"\n')
     code, result, err = command(
-        capsys, "reduce", night_copy, "--store", tmp_path / "x", "--telescope", path, "--workers", "0", "--json"
+        capsys,
+        "reduce",
+        night_copy,
+        "--store",
+        tmp_path / "x",
+        "--telescope",
+        path,
+        "--workers",
+        "0",
+        "--json",
     )
     assert code == 2 and "foo" in err and "gain" in err and "2 problem" in result["error"]
 
@@ -226,7 +247,15 @@ def test_an_unfit_telescope_file_names_all_its_problems(night_copy, tmp_path, ca
 def test_a_place_that_cannot_be_written_is_named(night_copy, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     code, result, _ = command(
-        capsys, "reduce", night_copy, "--store", tmp_path / "file" / "x", "--workers", "0", "--json", "--quiet"
+        capsys,
+        "reduce",
+        night_copy,
+        "--store",
+        tmp_path / "file" / "x",
+        "--workers",
+        "0",
+        "--json",
+        "--quiet",
     )
     assert code == 6 and str(tmp_path / "file") in result["error"]
 
@@ -245,7 +274,9 @@ def test_without_any_calibration_frames_are_measured_and_flagged(night_copy, tmp
         path.unlink()
     store = dphot.reduce(night_copy, tmp_path / "x", workers=0)
     obs = store.photometry["r"].load()
-    assert (obs.frame_flags.values == FrameFlag.CALIBRATION_MISSING).all() and np.isfinite(obs.flux.values[:, 5, 0]).all()
+    assert (obs.frame_flags.values == FrameFlag.CALIBRATION_MISSING).all() and np.isfinite(
+        obs.flux.values[:, 5, 0]
+    ).all()
     missing = store.nights[0]["series"][0]["calibration"]["missing"]
     assert [m.split(":")[0].split()[0] for m in missing] == ["bias", "dark", "flat"]
     assert obs.attrs["calibration_missing"] == missing
@@ -292,7 +323,9 @@ def test_lights_of_another_exposure_than_the_only_dark_are_flagged(night_copy, t
     obs = store.photometry["r"].load()
     (row,) = np.flatnonzero(obs.frame_flags.values)
     assert obs.path.values[row] == str(light(night_copy, 3)) and "dark of 60 s" in str(obs.note[row].values)
-    assert store.nights[0]["series"][0]["calibration"]["notes"] == ["there is no bias; the dark is subtracted whole"]
+    assert store.nights[0]["series"][0]["calibration"]["notes"] == [
+        "there is no bias; the dark is subtracted whole"
+    ]
 
 
 def test_a_clouded_first_night_does_not_cost_the_second(night_copy, tmp_path):
@@ -303,7 +336,9 @@ def test_a_clouded_first_night_does_not_cost_the_second(night_copy, tmp_path):
         edit(light(early, i), DATE_OBS=f"2026-03-10T22:0{i}:00", JD=None)
         replace_pixels(light(early, i), empty_sky)
     store = dphot.reduce(night_copy, tmp_path / "x", workers=0)
-    assert [n["night"] for n in store.nights] == ["2026-03-10", NIGHT] and store.reference.attrs["night"] == NIGHT
+    assert [n["night"] for n in store.nights] == ["2026-03-10", NIGHT] and store.reference.attrs[
+        "night"
+    ] == NIGHT
     obs = store.photometry["r"].load()
     assert (obs.frame_flags.values == FrameFlag.FEW_STARS).tolist() == [True] * 2 + [False] * 8
 
@@ -318,12 +353,18 @@ def wrong_shape_for_one(image, record):
     return image[:10] if record["path"].endswith("0004.fits") else image
 
 
-@pytest.mark.parametrize("step, note", [(raises_for_one, "ValueError: no good"), (wrong_shape_for_one, "(10, 256)")])
+@pytest.mark.parametrize(
+    "step, note", [(raises_for_one, "ValueError: no good"), (wrong_shape_for_one, "(10, 256)")]
+)
 def test_a_step_that_fails_costs_its_frame(small_night, tmp_path, step, note):
     store = dphot.reduce(small_night, tmp_path / "x", workers=0, steps=(step,))
     (record,) = store.nights[0]["series"]
     (dropped,) = record["frames_dropped"]
-    assert dropped["flags"] == ["UNREADABLE"] and note in dropped["reason"] and step.__name__ in dropped["reason"]
+    assert (
+        dropped["flags"] == ["UNREADABLE"]
+        and note in dropped["reason"]
+        and step.__name__ in dropped["reason"]
+    )
     assert record["frames_used"] == 7 and record["steps"] == [step.__name__]
 
 
@@ -352,7 +393,9 @@ def test_a_light_that_vanishes_after_the_scan_is_a_flagged_row(night_copy, tmp_p
 
 def test_frames_of_numbers_that_are_no_numbers(tmp_path):
     """Float frames: one all NaN, one with a NaN region, one with an infinity, one without a number in its dark."""
-    (folder,) = simulate.write_nights(tmp_path, frames=6, size=256, seed=3, stars=60, bias=2, darks=2, flats=2)
+    (folder,) = simulate.write_nights(
+        tmp_path, frames=6, size=256, seed=3, stars=60, bias=2, darks=2, flats=2
+    )
     for path in folder.glob("light*"):
         replace_pixels(path, lambda a: a.astype(np.float32))
 
@@ -374,7 +417,15 @@ def test_frames_of_numbers_that_are_no_numbers(tmp_path):
 
 def test_a_pattern_is_taken_from_the_lights(tmp_path):
     spec = simulate.simulation(
-        frames=12, size=256, seed=3, stars=40, darks=0, drift=(40.0, 30.0), hours=2.0, hot_pixels=2e-3, exposure=120.0
+        frames=12,
+        size=256,
+        seed=3,
+        stars=40,
+        darks=0,
+        drift=(40.0, 30.0),
+        hours=2.0,
+        hot_pixels=2e-3,
+        exposure=120.0,
     )
     table = dphot.FrameTable.from_records(simulate.simulated_records(spec))
     store = dphot.reduce(table, tmp_path / "x", workers=0, pattern=True, stack=False)
@@ -384,7 +435,9 @@ def test_a_pattern_is_taken_from_the_lights(tmp_path):
     masters, without = (next(iter(s.masters.values())).load() for s in (store, plain))
     true = night.camera.bias + night.camera.dark * 120 / spec.gain
     assert hot.sum() > 30
-    assert np.median(np.abs(masters.bias.values - true)[hot]) < 0.15 * np.median(np.abs(without.bias.values - true)[hot])
+    assert np.median(np.abs(masters.bias.values - true)[hot]) < 0.15 * np.median(
+        np.abs(without.bias.values - true)[hot]
+    )
     (record,) = store.nights[0]["series"]
     assert "from the lights themselves (12 frames)" in " ".join(record["calibration"]["notes"])
 

@@ -29,7 +29,9 @@ def truth_of(night, obs):
 
 def identify(truth, obs, k):
     """Index of the measured star at each true star's place on the reference; -1 where there is none."""
-    distance = np.hypot(obs.star_x.values - truth.x.values[k][:, None], obs.star_y.values - truth.y.values[k][:, None])
+    distance = np.hypot(
+        obs.star_x.values - truth.x.values[k][:, None], obs.star_y.values - truth.y.values[k][:, None]
+    )
     return np.where(distance.min(axis=1) < 1.0, distance.argmin(axis=1), -1)
 
 
@@ -69,7 +71,9 @@ def test_transforms_are_the_true_ones(measured):
 def test_positions_are_the_true_ones(measured):
     obs, truth, _, _, which = measured
     for star, i in enumerate(which):
-        error = np.hypot(obs.x.values[:, i] - truth.x.values[:, star], obs.y.values[:, i] - truth.y.values[:, star])
+        error = np.hypot(
+            obs.x.values[:, i] - truth.x.values[:, star], obs.y.values[:, i] - truth.y.values[:, star]
+        )
         # The star's place on the reference is as good as FWHM / 2.35 / SNR in each axis.
         noise = 3.3 / 2.3548 / np.median(signal_to_noise(obs, i))
         limit = 0.1 if star == 0 else 0.05 + 6 * noise  # star 0 is saturated
@@ -103,7 +107,9 @@ def test_fluxes_have_the_true_values_and_errors(measured):
         fwhm = truth.fwhm.values
         share = enclosed(radius, fwhm, beta)
         # the wings in the annulus are taken for sky
-        wings = enclosed(obs.annulus_outer.values, fwhm, beta) - enclosed(obs.annulus_inner.values, fwhm, beta)
+        wings = enclosed(obs.annulus_outer.values, fwhm, beta) - enclosed(
+            obs.annulus_inner.values, fwhm, beta
+        )
         share -= wings * obs.aperture_area.values[:, a] / obs.annulus_area.values
         true = truth.flux.values[:, star] * share
         # flat: 3 frames of 28000 ADU and the pixels under a star; scintillation is not in flux_err
@@ -232,7 +238,11 @@ def test_nothing_is_read_until_it_is_computed(small_night, small_store):
         aligned = dphot.align(calibrated, transforms)
         assert aligned.shape == (8, 256, 256) and cube.raw.dtype == np.uint16
         lazy = dphot.open(small_store.path)
-        assert lazy.photometry[FILTER].sizes["time"] == 8 and lazy.frames[FILTER][NIGHT].raw.shape == (8, 256, 256)
+        assert lazy.photometry[FILTER].sizes["time"] == 8 and lazy.frames[FILTER][NIGHT].raw.shape == (
+            8,
+            256,
+            256,
+        )
         with pytest.raises(AssertionError, match="computed"):
             cube.raw.compute()
 
@@ -276,7 +286,9 @@ def test_a_hostile_night_is_aligned(tmp_path):
     aligned = (obs.frame_flags.values & FrameFlag.ALIGN_FAILED) == 0
     assert aligned.sum() >= 10 and truth.flip.values.any()
     corners = np.array([[20, 20, 1], [300, 20, 1], [20, 300, 1], [300, 300, 1.0]]).T
-    error = np.abs(obs.transform.values.reshape(-1, 2, 3) @ corners - (matrix @ corners)[:, :2]).max(axis=(1, 2))
+    error = np.abs(obs.transform.values.reshape(-1, 2, 3) @ corners - (matrix @ corners)[:, :2]).max(
+        axis=(1, 2)
+    )
     assert error[aligned].max() < 0.1
     assert np.isnan(obs.flux.values[~aligned]).all()
 
@@ -302,7 +314,9 @@ def test_two_nights_are_two_commits_on_one_reference(tmp_path):
     assert [n["night"] for n in store.nights] == ["2026-03-14", "2026-03-15"] == sorted(set(obs.night.values))
     assert len(store.history()) == 3 and not obs.frame_flags.values.any()
     truth = [simulate.truth(simulate.prepare(spec.patch(night=k))).x.values for k in (0, 1)]
-    which = identify(simulate.truth(simulate.prepare(spec)), obs, list(obs.path.values).index(obs.attrs["reference"]))
+    which = identify(
+        simulate.truth(simulate.prepare(spec)), obs, list(obs.path.values).index(obs.attrs["reference"])
+    )
     assert np.abs(obs.x.values[:, which[1:8]] - np.concatenate(truth)[:, 1:8]).max() < 0.1
 
 

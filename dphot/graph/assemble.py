@@ -48,11 +48,18 @@ def photometry_dataset(
     ds = xr.Dataset()
     for name, declared in PHOTOMETRY.items():
         if declared.dims[0] == "time" and name in rows[0]:
-            values = np.stack([np.asarray(row[name]) for row in rows]) if declared.kind != "O" else _strings(rows, name)
+            values = (
+                np.stack([np.asarray(row[name]) for row in rows])
+                if declared.kind != "O"
+                else _strings(rows, name)
+            )
             ds[name] = declared.dims, values.astype(_KINDS[declared.kind])
     for name in ("path", "night"):
         ds[name] = "time", _strings(records, name)
-    ds["note"] = "time", _strings([_with_note(row, record) for row, record in zip(rows, records, strict=True)], "note")
+    ds["note"] = (
+        "time",
+        _strings([_with_note(row, record) for row, record in zip(rows, records, strict=True)], "note"),
+    )
     ds["exposure"] = "time", np.array([r["exposure"] for r in records], float)
     ds["jd_utc"] = "time", np.array([r["jd_utc"] for r in records], float)
     ds = ds.assign_coords(time=instants(records))
@@ -92,8 +99,9 @@ def add_times(ds: xr.Dataset, site: Mapping[str, float], header_airmass: np.ndar
             airmass[known] = timescale.airmass(jd[known], site["ra"], site["dec"], *place)
     ds["bjd_tdb"] = "time", bjd
     ds["airmass"] = "time", np.where(np.isfinite(airmass), airmass, header_airmass)
-    ds["scintillation"] = "time", noise.scintillation(
-        ds.airmass.values, ds.exposure.values, site["diameter"], altitude
+    ds["scintillation"] = (
+        "time",
+        noise.scintillation(ds.airmass.values, ds.exposure.values, site["diameter"], altitude),
     )
 
 

@@ -49,7 +49,9 @@ def masters_of(ds: xr.Dataset | None, record: Mapping[str, Any]) -> Masters:
 
 def reference_to_dataset(reference: Reference) -> xr.Dataset:
     """The reference's tables and numbers as the dataset that the store keeps."""
-    ds = xr.Dataset({name: (dim, getattr(reference, name)) for dim, names in _REFERENCE_DIMS.items() for name in names})
+    ds = xr.Dataset(
+        {name: (dim, getattr(reference, name)) for dim, names in _REFERENCE_DIMS.items() for name in names}
+    )
     ds.attrs.update(shape=list(reference.shape), fwhm=float(reference.fwhm))
     # JSON knows neither NaN nor infinity: what is unknown is left out.
     for name in ("gain", "saturation"):
@@ -60,7 +62,9 @@ def reference_to_dataset(reference: Reference) -> xr.Dataset:
 
 def reference_from_dataset(ds: xr.Dataset) -> Reference:
     """The inverse of `reference_to_dataset`; further variables are ignored."""
-    arrays = {name: np.ascontiguousarray(ds[name].values) for names in _REFERENCE_DIMS.values() for name in names}
+    arrays = {
+        name: np.ascontiguousarray(ds[name].values) for names in _REFERENCE_DIMS.values() for name in names
+    }
     ny, nx = (int(v) for v in ds.attrs["shape"])
     return Reference(
         shape=(ny, nx), **arrays, fwhm=float(ds.attrs["fwhm"]), gain=float(ds.attrs.get("gain", np.nan)),

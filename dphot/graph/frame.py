@@ -146,7 +146,9 @@ def calibrate_frame(
     """
     corrected, counts = trim_raw(raw, record)
     if counts.shape != masters.bias.shape:
-        raise FrameError(record["path"], f"trimmed shape {counts.shape} differs from the masters' {masters.bias.shape}")
+        raise FrameError(
+            record["path"], f"trimmed shape {counts.shape} differs from the masters' {masters.bias.shape}"
+        )
     mask = pixel_mask(counts, masters.bad, saturation)
     exposure = float(record["exposure"])
     image = calibrate(
@@ -165,7 +167,9 @@ def _stepped(step: Step, image: np.ndarray, record: Record) -> np.ndarray:
     except Exception as error:
         raise FrameError(record["path"], f"step {name}: {type(error).__name__}: {error}") from error
     if out.shape != image.shape:
-        raise FrameError(record["path"], f"step {name} returned an array of shape {out.shape}, expected {image.shape}")
+        raise FrameError(
+            record["path"], f"step {name} returned an array of shape {out.shape}, expected {image.shape}"
+        )
     return out
 
 
@@ -181,7 +185,9 @@ def load_steps(given: Sequence[str | Step]) -> list[Step]:
     for name in given:
         if not isinstance(name, str):
             if not callable(name):
-                raise InputError(f"steps: {name!r} is no function f(image, record), nor a name, module:function")
+                raise InputError(
+                    f"steps: {name!r} is no function f(image, record), nor a name, module:function"
+                )
             steps.append(name)
             continue
         module, _, function = name.partition(":")
@@ -192,7 +198,9 @@ def load_steps(given: Sequence[str | Step]) -> list[Step]:
                 f"steps: {name!r} cannot be loaded ({type(error).__name__}: {error}); write it as module:function"
             ) from error
         if not callable(step):
-            raise InputError(f"steps: {name!r} is a {type(step).__name__}; a function f(image, record) is needed")
+            raise InputError(
+                f"steps: {name!r} is a {type(step).__name__}; a function f(image, record) is needed"
+            )
         steps.append(step)
     return steps
 
@@ -243,7 +251,12 @@ def _sky_frame(image: np.ndarray, reference: Reference) -> float:
 
 
 def measure(
-    image: np.ndarray, mask: np.ndarray, counts: np.ndarray, reference: Reference, masters: Masters, config: Config
+    image: np.ndarray,
+    mask: np.ndarray,
+    counts: np.ndarray,
+    reference: Reference,
+    masters: Masters,
+    config: Config,
 ) -> dict[str, Any]:
     """One row of the photometry dataset.
 

@@ -32,7 +32,9 @@ def raw_cube(records: da.Array, shape: tuple[int, int], dtype: str) -> da.Array:
         for i, record in enumerate(items.ravel()):
             raw, _ = read_frame(record["path"], record["hdu"])
             if raw.shape != shape:
-                raise FrameError(record["path"], f"is {raw.shape[1]}x{raw.shape[0]}, the cube {shape[1]}x{shape[0]}")
+                raise FrameError(
+                    record["path"], f"is {raw.shape[1]}x{raw.shape[0]}, the cube {shape[1]}x{shape[0]}"
+                )
             out[i] = raw
         return out
 
@@ -79,14 +81,20 @@ def measured_rows(
     def block(images: np.ndarray, masks: np.ndarray, raws: np.ndarray, at: np.ndarray) -> np.ndarray:
         rows = np.empty(len(images), object)
         for i in range(len(images)):
-            frame = np.ascontiguousarray(images[i]), np.ascontiguousarray(masks[i]), np.ascontiguousarray(raws[i])
+            frame = (
+                np.ascontiguousarray(images[i]),
+                np.ascontiguousarray(masks[i]),
+                np.ascontiguousarray(raws[i]),
+            )
             if positions is None:
                 rows[i] = chain.measure(*frame, reference, masters, config)
             else:
                 rows[i] = chain.measure_at(*frame, at[i, 0], at[i, 1], reference, masters, config)
         return rows
 
-    return da.map_blocks(block, image, mask, counts, at, dtype=object, drop_axis=[1, 2], chunks=(image.chunks[0],))
+    return da.map_blocks(
+        block, image, mask, counts, at, dtype=object, drop_axis=[1, 2], chunks=(image.chunks[0],)
+    )
 
 
 def aligned_cube(image: da.Array, mask: da.Array, transforms: np.ndarray, shape: tuple[int, int]) -> da.Array:

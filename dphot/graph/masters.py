@@ -55,7 +55,9 @@ def _each(
     """Like `run`, where no item may fail."""
     for item, result in run(function, items, *shared, client=client):
         if isinstance(result, Failed):
-            raise InputError(f"the masters cannot be made: {result.reason}; use fewer workers with more memory")
+            raise InputError(
+                f"the masters cannot be made: {result.reason}; use fewer workers with more memory"
+            )
         yield item, result
 
 
@@ -96,7 +98,9 @@ def _master(
     ny, nx = bias.shape
     height = max(1, min(ny, BAND_BYTES // (4 * nx * len(records))))
     dark = np.zeros_like(bias) if rate is None else rate
-    bands = [(i, min(i + height, ny), bias[i : i + height], dark[i : i + height]) for i in range(0, ny, height)]
+    bands = [
+        (i, min(i + height, ny), bias[i : i + height], dark[i : i + height]) for i in range(0, ny, height)
+    ]
     mean, variance = np.empty_like(bias), np.empty_like(bias)
     for band, result in _each(_combine, bands, records, scale, rate is not None, client=client):
         mean[band[0] : band[1]], variance[band[0] : band[1]] = result
@@ -138,7 +142,9 @@ def _good_flats(
     """Flats that are neither dark nor saturated, their levels, and what is wrong with the others."""
     flats: list[Record] = []
     levels, notes = [], []
-    found = {r["path"]: v for r, v in _each(_median, records, images["bias"], images["dark_rate"], client=client)}
+    found = {
+        r["path"]: v for r, v in _each(_median, records, images["bias"], images["dark_rate"], client=client)
+    }
     for record in records:
         level, counts = found[record["path"]]
         if not level > 0:
@@ -146,7 +152,9 @@ def _good_flats(
         elif counts >= saturation:
             notes.append(f"flat left out: {record['path']} is saturated, with a level of {counts:.0f} ADU")
         else:
-            flats.append({**record, "exposure": record["exposure"] if np.isfinite(record["exposure"]) else 0.0})
+            flats.append(
+                {**record, "exposure": record["exposure"] if np.isfinite(record["exposure"]) else 0.0}
+            )
             levels.append(level)
     return flats, levels, notes
 
@@ -179,13 +187,19 @@ def build(choice: Choice, light: Record, client: Client | None, lights: Sequence
                 missing.append(f"{kind}: none of {len(problems)} can be used")
 
     if usable["bias"]:
-        images["bias"], variances["bias"] = _master(usable["bias"], [1.0] * len(usable["bias"]), zero, None, client)
+        images["bias"], variances["bias"] = _master(
+            usable["bias"], [1.0] * len(usable["bias"]), zero, None, client
+        )
     if usable["dark"] and choice.dark_is_pedestal:
-        images["bias"], variances["bias"] = _master(usable["dark"], [1.0] * len(usable["dark"]), zero, None, client)
+        images["bias"], variances["bias"] = _master(
+            usable["dark"], [1.0] * len(usable["dark"]), zero, None, client
+        )
         notes.append("there is no bias; the dark is subtracted whole")
     elif usable["dark"]:
         exposures = [float(r["exposure"]) for r in usable["dark"]]
-        images["dark_rate"], variances["dark_rate"] = _master(usable["dark"], exposures, images["bias"], None, client)
+        images["dark_rate"], variances["dark_rate"] = _master(
+            usable["dark"], exposures, images["bias"], None, client
+        )
     saturation = light["saturation"] if np.isfinite(light["saturation"]) else np.inf
     flats, levels, problems = _good_flats(usable["flat"], images, saturation, client)
     notes += problems
@@ -193,7 +207,9 @@ def build(choice: Choice, light: Record, client: Client | None, lights: Sequence
         missing.append(f"flat: none of {len(problems)} can be used")
     usable["flat"] = flats
     if flats:
-        images["flat"], variances["flat"] = _master(flats, levels, images["bias"], images["dark_rate"], client)
+        images["flat"], variances["flat"] = _master(
+            flats, levels, images["bias"], images["dark_rate"], client
+        )
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
         images["flat"] /= np.float32(np.median(images["flat"][np.isfinite(images["flat"])]))
     dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None

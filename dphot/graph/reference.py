@@ -69,7 +69,9 @@ def glance(
     arrays = load_masters(masters) if isinstance(masters, Handle) else masters
     try:
         raw, _ = read_frame(record["path"], record["hdu"])
-        image, mask, _ = chain.calibrate_frame(raw, record, arrays, saturation_level(raw, record, config), steps)
+        image, mask, _ = chain.calibrate_frame(
+            raw, record, arrays, saturation_level(raw, record, config), steps
+        )
     except FrameError as error:
         return Glance.nothing(error.problem)
     found = chain.find(image, mask)
@@ -119,7 +121,11 @@ def rank(
     glances = [seen[r["path"]] for r in candidates]
     good = [i for i, g in enumerate(glances) if not g.problem]
     if not good:
-        first = f"{candidates[0]['path']}: {glances[0].problem}" if candidates else "there is none that can be read"
+        first = (
+            f"{candidates[0]['path']}: {glances[0].problem}"
+            if candidates
+            else "there is none that can be read"
+        )
         raise NoReference(
             f"none of {len(candidates)} frames looked at can serve as reference (the first: {first}); "
             "check the frames, name one with reference, or lower min_stars"
@@ -200,7 +206,9 @@ def _find_named(records: Sequence[Record], name: str) -> Record:
     return matches[0]
 
 
-def make(record: Record, masters: chain.Masters, config: Config, steps: Sequence[chain.Step] = ()) -> xr.Dataset:
+def make(
+    record: Record, masters: chain.Masters, config: Config, steps: Sequence[chain.Step] = ()
+) -> xr.Dataset:
     """The reference dataset of a frame.
 
     Parameters

@@ -36,7 +36,9 @@ def parse_target(text: str) -> int | tuple[float, float] | str:
             return float(parts[0]), float(parts[1])
     except ValueError:
         pass
-    raise InputError(f"target: {text!r} is neither an index, nor x,y, nor ra,dec (02:04:10.3,+46:41:16 or 31.0d,46.7d)")
+    raise InputError(
+        f"target: {text!r} is neither an index, nor x,y, nor ra,dec (02:04:10.3,+46:41:16 or 31.0d,46.7d)"
+    )
 
 
 def sky_to_pixels(wcs: Any, ra: np.ndarray, dec: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +52,9 @@ def sky_to_pixels(wcs: Any, ra: np.ndarray, dec: np.ndarray, what: str) -> tuple
     from astropy.coordinates import SkyCoord
 
     if wcs is None:
-        raise InputError(f"{what}: the reference has no WCS, so a sky position cannot be placed; give x,y in pixels")
+        raise InputError(
+            f"{what}: the reference has no WCS, so a sky position cannot be placed; give x,y in pixels"
+        )
     x, y = wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg"))
     return np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
 
@@ -71,7 +75,9 @@ def read_rows(path: str) -> tuple[bool, np.ndarray, np.ndarray]:
         raise InputError(f"stars: {path}: {error}; {wanted}") from error
     names = next((n for n in (("x", "y"), ("ra", "dec")) if rows and set(n) <= set(rows[0])), None)
     if names is None:
-        raise InputError(f"stars: {path}: {len(rows)} rows with columns {list(rows[0]) if rows else []}; {wanted}")
+        raise InputError(
+            f"stars: {path}: {len(rows)} rows with columns {list(rows[0]) if rows else []}; {wanted}"
+        )
     values = np.empty((2, len(rows)))
     for i, row in enumerate(rows):
         try:
@@ -79,7 +85,9 @@ def read_rows(path: str) -> tuple[bool, np.ndarray, np.ndarray]:
         except (TypeError, ValueError):
             values[:, i] = np.nan
         if not np.isfinite(values[:, i]).all():
-            raise InputError(f"stars: {path}, line {i + 2}: {[row[n] for n in names]} are not two numbers; {wanted}")
+            raise InputError(
+                f"stars: {path}, line {i + 2}: {[row[n] for n in names]} are not two numbers; {wanted}"
+            )
     return names == ("x", "y"), *values
 
 
@@ -95,12 +103,20 @@ def read_star_list(path: str, wcs: Any, shape: tuple[int, ...]) -> tuple[np.ndar
     x, y = (first, second) if pixels else sky_to_pixels(wcs, first, second, f"stars: {path}")
     inside = (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     if not inside.any():
-        raise InputError(f"stars: {path}: none of {x.size} positions lies on the frame of {shape[1]}x{shape[0]} pixels")
+        raise InputError(
+            f"stars: {path}: none of {x.size} positions lies on the frame of {shape[1]}x{shape[0]} pixels"
+        )
     return x, y
 
 
 def add_target(
-    text: str, x: np.ndarray, y: np.ndarray, flux: np.ndarray, sources: np.ndarray, wcs: Any, fwhm: float,
+    text: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    sources: np.ndarray,
+    wcs: Any,
+    fwhm: float,
     shape: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The star list with the target in it, if its position is not there yet.

@@ -97,7 +97,9 @@ def dark_misfit(choice: Choice, record: Record) -> str:
 def _same_camera(light: Record, other: Record) -> bool:
     same = all(light[k] == other[k] for k in ("width", "height", "xbinning", "ybinning", "trim"))
     # Calibration frames often name no telescope.
-    same = same and (light["telescope"] == other["telescope"] or not (light["telescope"] and other["telescope"]))
+    same = same and (
+        light["telescope"] == other["telescope"] or not (light["telescope"] and other["telescope"])
+    )
     gains = light["gain"], other["gain"]
     return same and (not np.isfinite(gains).all() or bool(np.isclose(*gains, rtol=1e-3)))
 

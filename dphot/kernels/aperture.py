@@ -179,8 +179,16 @@ def _sums(image, x, y, radii, out):
                         i += towards
                     for k in range(smallest, n):
                         out[star, k] += _half_row(
-                            pixels[side], running[side], count, first[side],
-                            v0, v1, near[k], far[k], radii[k], heights[side, k],
+                            pixels[side],
+                            running[side],
+                            count,
+                            first[side],
+                            v0,
+                            v1,
+                            near[k],
+                            far[k],
+                            radii[k],
+                            heights[side, k],
                         )
                 for k in range(smallest, n):
                     near[k] = far[k]

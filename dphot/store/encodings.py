@@ -113,7 +113,11 @@ def encode(name: str, variable: xr.Variable) -> tuple[np.ndarray, dict[str, Any]
 
 
 def create(
-    group: zarr.Group, name: str, dims: tuple[str, ...], values: np.ndarray, attrs: Mapping[str, Any],
+    group: zarr.Group,
+    name: str,
+    dims: tuple[str, ...],
+    values: np.ndarray,
+    attrs: Mapping[str, Any],
     chunks: tuple[int, ...],
 ) -> zarr.Array:
     """Create an array in a group and fill it.
@@ -140,8 +144,14 @@ def create(
     """
     fill = NAT if attrs.get("units") == TIME_ATTRS["units"] else fill_value(values.dtype)
     array = group.create_array(
-        name, shape=values.shape, chunks=chunks, dtype=values.dtype, fill_value=fill, dimension_names=dims,
-        compressors=codec(values.dtype), attributes=dict(attrs),
+        name,
+        shape=values.shape,
+        chunks=chunks,
+        dtype=values.dtype,
+        fill_value=fill,
+        dimension_names=dims,
+        compressors=codec(values.dtype),
+        attributes=dict(attrs),
     )
     if values.size:
         array[...] = values

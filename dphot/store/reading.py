@@ -102,6 +102,7 @@ def _connect(session: Any, group: str) -> xr.Dataset:
     except (FileNotFoundError, KeyError) as error:
         raise StoreError(f"the store holds no group {group!r}") from error
 
+
 def _tidy(ds: xr.Dataset) -> xr.Dataset:
     """Attributes as they were given; text as Python strings, which pandas and NetCDF understand.
 

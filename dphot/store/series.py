@@ -121,8 +121,13 @@ def reserve(
     if path not in root:
         group = root.create_group(path, attributes={"filter": filter, "night": night})
         group.create_array(
-            "raw", shape=(n, *shape), chunks=(1, *shape), dtype=dtype, fill_value=encodings.fill_value(dtype),
-            compressors=encodings.codec(dtype), dimension_names=("time", "y", "x"),
+            "raw",
+            shape=(n, *shape),
+            chunks=(1, *shape),
+            dtype=dtype,
+            fill_value=encodings.fill_value(dtype),
+            compressors=encodings.codec(dtype),
+            dimension_names=("time", "y", "x"),
             attributes={"units": "ADU", "long_name": "raw frame as the camera gave it"},
         )
         for name, (values, attrs) in encoded.items():

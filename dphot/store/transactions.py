@@ -294,9 +294,7 @@ def write_frames(
     """
     group = layout.frames_group(filter, night)
     # a frame that equals the fill value everywhere is written all the same: -0.0 is not 0.0
-    array = zarr.open_array(
-        fork.store, path=f"{group}/raw", mode="r+", config={"write_empty_chunks": True}
-    )
+    array = zarr.open_array(fork.store, path=f"{group}/raw", mode="r+", config={"write_empty_chunks": True})
     places, *size = array.shape
     end = offset + len(block)
     if block.dtype != array.dtype or list(block.shape[1:]) != size or not 0 <= offset <= end <= places:

@@ -24,7 +24,9 @@ def test_masters_survive_the_dataset():
 
 def test_a_digest_sees_every_pixel_and_number():
     one = some_masters()
-    other = replace(one, flat=np.nextafter(one.flat, np.float32(2), where=one.flat > 0.99, out=one.flat.copy()))
+    other = replace(
+        one, flat=np.nextafter(one.flat, np.float32(2), where=one.flat > 0.99, out=one.flat.copy())
+    )
     assert digest(one) != digest(replace(one, flat_variance=0.26))
     assert digest(one) != digest(replace(one, bad=~one.bad)) and digest(one) == digest(some_masters())
     assert (digest(one) == digest(other)) == bool((one.flat == other.flat).all())
@@ -33,7 +35,9 @@ def test_a_digest_sees_every_pixel_and_number():
 
 def test_a_process_reads_once_whatever_fork_brings_the_digest(monkeypatch):
     reads = []
-    monkeypatch.setattr(context, "read_dataset", lambda fork, group: reads.append(group) or masters_to_dataset(some_masters()))
+    monkeypatch.setattr(
+        context, "read_dataset", lambda fork, group: reads.append(group) or masters_to_dataset(some_masters())
+    )
     context.load_masters.cache_clear()
     one, two = Handle("a", object(), "n/r"), Handle("a", object(), "n/r")
     assert context.load_masters(one) is context.load_masters(two) and len(reads) == 1

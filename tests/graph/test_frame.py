@@ -10,12 +10,23 @@ from dphot.graph import frame as chain
 
 
 def record(width=40, height=30, **values):
-    return {"path": "a.fits", "width": width, "height": height, "trim": "", "overscan": "", "exposure": 10.0, **values}
+    return {
+        "path": "a.fits",
+        "width": width,
+        "height": height,
+        "trim": "",
+        "overscan": "",
+        "exposure": 10.0,
+        **values,
+    }
 
 
 def reference(shape=(200, 220), n=12, gain=2.0):
     rng = np.random.default_rng(3)
-    y, x = (v.ravel() + rng.uniform(-6, 6, n) for v in np.meshgrid([45, 100, 155], [40, 87, 134, 181], indexing="ij"))
+    y, x = (
+        v.ravel() + rng.uniform(-6, 6, n)
+        for v in np.meshgrid([45, 100, 155], [40, 87, 134, 181], indexing="ij")
+    )
     flux = np.geomspace(2e5, 2e4, n)
     return chain.Reference(
         shape=shape, star_x=x, star_y=y, star_flags=np.zeros(n, np.uint16), match_x=x, match_y=y, match_flux=flux,
@@ -103,7 +114,9 @@ def test_a_shifted_frame_is_aligned_and_measured():
     np.testing.assert_allclose([row["dx"], row["dy"]], [4.3, -2.6], atol=0.05)
     np.testing.assert_allclose(row["x"], ref.star_x + 4.3, atol=0.06)
     a = 6  # 1.6 FWHM holds all of a Gaussian
-    np.testing.assert_allclose(row["flux"][a], 2.0 * ref.match_flux, rtol=0.005, atol=5 * row["flux_err"][a].min())
+    np.testing.assert_allclose(
+        row["flux"][a], 2.0 * ref.match_flux, rtol=0.005, atol=5 * row["flux_err"][a].min()
+    )
     np.testing.assert_allclose(row["sky"], 200.0, atol=3)
     np.testing.assert_allclose(row["sky_frame"], 200.0, atol=2)
     np.testing.assert_allclose(row["aperture_area"], np.pi * row["aperture_radius"] ** 2)
@@ -112,9 +125,15 @@ def test_a_shifted_frame_is_aligned_and_measured():
 def test_free_centroids_and_apertures_in_pixels():
     ref = reference()
     image = draw(ref, shift=(1.4, 0.7))
-    row = measure(image, ref, Config(centroid="free", aperture_unit="pixel", apertures=(4.0,), annulus=(12.0, 20.0)))
+    row = measure(
+        image, ref, Config(centroid="free", aperture_unit="pixel", apertures=(4.0,), annulus=(12.0, 20.0))
+    )
     np.testing.assert_allclose(row["x"], ref.star_x + 1.4, atol=0.1)
-    assert row["aperture_radius"].tolist() == [4.0] and row["annulus_inner"] == 12.0 and row["flux"].shape == (1, 12)
+    assert (
+        row["aperture_radius"].tolist() == [4.0]
+        and row["annulus_inner"] == 12.0
+        and row["flux"].shape == (1, 12)
+    )
     per_frame = measure(image, ref, Config(aperture_unit="frame"))
     np.testing.assert_allclose(per_frame["aperture_radius"], np.array(Config().apertures) * per_frame["fwhm"])
 
@@ -126,7 +145,9 @@ def test_a_faint_frame_is_a_cloud_an_empty_one_has_no_stars_and_another_field_fa
     assert np.isfinite(cloudy["flux"][5]).all()
     assert measure(draw(ref, share=0.0), ref)["frame_flags"] == FrameFlag.FEW_STARS
     rng = np.random.default_rng(8)
-    other = chain.Reference(**{**vars(ref), "match_x": rng.uniform(30, 190, 12), "match_y": rng.uniform(30, 170, 12)})
+    other = chain.Reference(
+        **{**vars(ref), "match_x": rng.uniform(30, 190, 12), "match_y": rng.uniform(30, 170, 12)}
+    )
     lost = measure(draw(other), ref)
     assert lost["frame_flags"] == FrameFlag.ALIGN_FAILED and np.isnan(lost["flux"]).all()
     assert np.isfinite(lost["fwhm"]) and np.isfinite(lost["sky_frame"])  # what could be measured is

@@ -97,7 +97,9 @@ def test_a_bias_that_cannot_be_read_after_all(camera):
     _, records, light = camera
     gone = [{**r, "path": f"/nowhere/{i}.fits"} if r["type"] == "bias" else r for i, r in enumerate(records)]
     ds = graph.build(choose(light, gone), light, None)
-    assert abs(np.median(ds.bias.values) - 500 - 0.5 * light["exposure"] / 1.3) < 5 and not ds.attrs["missing"]
+    assert (
+        abs(np.median(ds.bias.values) - 500 - 0.5 * light["exposure"] / 1.3) < 5 and not ds.attrs["missing"]
+    )
     half = {**light, "exposure": light["exposure"] / 2}
     ds = graph.build(choose(half, gone), half, None)
     assert not ds.bias.values.any() and [m.split(":")[0] for m in ds.attrs["missing"]] == ["bias", "dark"]

@@ -53,8 +53,12 @@ def test_on_workers_every_item_comes_once(client):
 def test_the_item_that_kills_is_failed_and_no_other(client):
     items = [[0, 1], [2, 3, 4], [5, 6]]
     done = []
-    results = list(run(die, items, client=client, split=lambda item: [[i] for i in item], on_done=done.append))
+    results = list(
+        run(die, items, client=client, split=lambda item: [[i] for i in item], on_done=done.append)
+    )
     failed = [item for item, result in results if isinstance(result, Failed)]
-    assert failed == [[3]] and "worker was killed" in next(r.reason for _, r in results if isinstance(r, Failed))
+    assert failed == [[3]] and "worker was killed" in next(
+        r.reason for _, r in results if isinstance(r, Failed)
+    )
     assert sorted(i for item, _ in results for i in item) == list(range(7))
     assert sorted(i for item in done for i in item) == list(range(7))

@@ -13,7 +13,10 @@ SOURCES["x"], SOURCES["y"], SOURCES["flux"] = [10, 50, 80], [20, 60, 30], [9, 8,
 
 def test_what_a_targets_text_means():
     assert parse_target("7") == 7 and parse_target(" 12.5, 3") == (12.5, 3.0)
-    assert parse_target("02:04:10.3,+46:41:16") == "02:04:10.3,+46:41:16" and parse_target("31.0d,46.7d") == "31.0d,46.7d"
+    assert (
+        parse_target("02:04:10.3,+46:41:16") == "02:04:10.3,+46:41:16"
+        and parse_target("31.0d,46.7d") == "31.0d,46.7d"
+    )
     for wrong in ("", "a", "1.5", "1,2,3", "x,y"):
         with pytest.raises(InputError, match="target: "):
             parse_target(wrong)
@@ -33,7 +36,11 @@ def test_a_target_is_a_star_that_is_there_a_fainter_one_or_a_place():
 
 
 def test_targets_that_cannot_be():
-    for text, message in (("2", "no star 2; 2 are"), ("200,3", "outside the reference of 100x100"), ("1:2:3,4:5:6", "no WCS")):
+    for text, message in (
+        ("2", "no star 2; 2 are"),
+        ("200,3", "outside the reference of 100x100"),
+        ("1:2:3,4:5:6", "no WCS"),
+    ):
         with pytest.raises(InputError, match=message):
             added(text)
 

@@ -73,11 +73,18 @@ def test_flats_are_those_of_the_filter():
 
 
 def test_darks_match_the_exposure_or_are_scaled():
-    bias, sixty, thirty, ten = frame("bias", 2), frame("dark", 2), frame("dark", 2, exposure=30), frame("dark", exposure=10)
+    bias, sixty, thirty, ten = (
+        frame("bias", 2),
+        frame("dark", 2),
+        frame("dark", 2, exposure=30),
+        frame("dark", exposure=10),
+    )
     both = choose(LIGHT, [*bias, *thirty, *sixty])
     assert {r["exposure"] for r in both.dark} == {60.0} and not both.notes
     scaled = choose(LIGHT, [*bias, *ten, *thirty])
-    assert {r["exposure"] for r in scaled.dark} == {30} and scaled.notes == ("darks of 30 s are scaled to 60 s",)
+    assert {r["exposure"] for r in scaled.dark} == {30} and scaled.notes == (
+        "darks of 30 s are scaled to 60 s",
+    )
     alone = choose(LIGHT, thirty)
     assert not alone.dark and "cannot be scaled without a bias" in alone.notes[0]
     # a dark of the right exposure of a far night is better than one to be scaled
@@ -97,7 +104,9 @@ def test_without_an_exposure_there_is_no_dark(exposure):
     choice = choose({**LIGHT, "exposure": exposure}, USUAL)
     assert not choice.dark and "exposure is not known" in choice.notes[0]
     whole = choose(LIGHT, USUAL)
-    assert "not subtracted" in dark_misfit(whole, {**LIGHT, "exposure": exposure}) and not dark_misfit(whole, LIGHT)
+    assert "not subtracted" in dark_misfit(whole, {**LIGHT, "exposure": exposure}) and not dark_misfit(
+        whole, LIGHT
+    )
 
 
 def test_a_dark_of_another_temperature_is_said():

@@ -14,15 +14,31 @@ from dphot.store import encodings
 
 def test_attributes_come_back_through_json():
     given = {
-        "n": np.int32(3), "x": np.float32(0.5), "bad": float("nan"), "deep": {"list": (1, -np.inf)},
-        "path": Path("/a/b"), "array": np.array([1.5, np.nan]), "none": None, "yes": np.bool_(True),
-        "day": datetime.date(2026, 11, 22), "when": np.datetime64("2026-11-22T01"), "set": {"b", "a"},
+        "n": np.int32(3),
+        "x": np.float32(0.5),
+        "bad": float("nan"),
+        "deep": {"list": (1, -np.inf)},
+        "path": Path("/a/b"),
+        "array": np.array([1.5, np.nan]),
+        "none": None,
+        "yes": np.bool_(True),
+        "day": datetime.date(2026, 11, 22),
+        "when": np.datetime64("2026-11-22T01"),
+        "set": {"b", "a"},
     }
     back = encodings.restore(json.loads(json.dumps(encodings.plain(given), allow_nan=False)))
     assert np.isnan(back.pop("bad")) and np.isnan(back["array"].pop(1))
     assert back == {
-        "n": 3, "x": 0.5, "deep": {"list": [1, -np.inf]}, "path": "/a/b", "array": [1.5], "none": None,
-        "yes": True, "day": "2026-11-22", "when": "2026-11-22T01", "set": ["a", "b"],
+        "n": 3,
+        "x": 0.5,
+        "deep": {"list": [1, -np.inf]},
+        "path": "/a/b",
+        "array": [1.5],
+        "none": None,
+        "yes": True,
+        "day": "2026-11-22",
+        "when": "2026-11-22T01",
+        "set": ["a", "b"],
     }
 
 

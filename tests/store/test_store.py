@@ -291,7 +291,10 @@ class TestFrames:
             with pytest.raises(StoreError, match="columns"):
                 tx.reserve_frames("r", "n", 2, (4, 4), "u2")
             for shape, dtype, offset in [
-                ((1, 4, 4), "f4", 0), ((1, 4, 5), "u2", 0), ((2, 4, 4), "u2", 1), ((1, 4, 4), "u2", -1),
+                ((1, 4, 4), "f4", 0),
+                ((1, 4, 5), "u2", 0),
+                ((2, 4, 4), "u2", 1),
+                ((1, 4, 4), "u2", -1),
             ]:
                 with pytest.raises(StoreError, match="do not fit 2 places"):
                     write_frames(tx.fork, "r", "n", offset, np.zeros(shape, dtype))
