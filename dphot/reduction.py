@@ -72,26 +72,32 @@ def reduce(
     settled = (config or Config()).patch(**settings)
     own = load_steps([steps] if isinstance(steps, str) else steps)
     progress = progress or Progress()
+    replacing = Store.refuse_existing(store, overwrite)
     table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=settled.telescope or None)
     nights = planning.plan(table, settled)
     chain = (*own, *planning.check(nights, settled))
     progress.say(repr(table))
-    created = Store.create(store, night.root_attributes(nights, settled), overwrite=overwrite)
+    # A store that is replaced stays as it was until the new one is whole.
+    place = Path(store).with_name(f".{Path(store).name}.reducing") if replacing else store
+    created = Store.create(place, night.root_attributes(nights, settled), overwrite=replacing)
     try:
         if client is not None:
             _run(nights, created, settled, client, chain, progress)
         else:
             with cluster.connect(workers, scheduler) as found:
                 _run(nights, created, settled, found, chain, progress)
-    finally:
-        _remove_empty(created)
+    except BaseException:
+        _remove(created, unless_filled=not replacing)
+        raise
+    if replacing:
+        Store.replace(store, by=place)
     return Store.open(store)
 
 
-def _remove_empty(store: Store) -> None:
-    """Remove the store just made where no night got into it: it would only be in the way of the next try."""
+def _remove(store: Store, unless_filled: bool) -> None:
+    """Remove a store just made, which would only be in the way of the next try; nights that got into it may keep it."""
     store.refresh()
-    if not store.nights and Path(store.path).is_dir():
+    if not (unless_filled and store.nights) and Path(store.path).is_dir():
         shutil.rmtree(store.path)
 
 

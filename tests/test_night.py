@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from conftest import grid_simulation
+from grid_field import grid_simulation
 
 import dphot
 from dphot import cli, planning, simulate
-from dphot.errors import CalibrationError, InputError
+from dphot.errors import CalibrationError, DphotError, InputError, StoreError
 from dphot.flags import FrameFlag
 from dphot.io.readers import read_frame
 
@@ -466,3 +466,22 @@ def test_a_frame_that_kills_its_worker_is_flagged_and_the_others_are_measured(sm
     (dropped,) = record["frames_dropped"]
     assert Path(dropped["path"]).name == "light-r-0004.fits" and dropped["flags"] == ["UNREADABLE"]
     assert "worker was killed" in dropped["reason"] and record["frames_used"] == 7
+
+
+def test_a_store_is_replaced_only_by_a_whole_one(night_copy, tmp_path):
+    def fails(image, record):
+        raise RuntimeError("no")
+
+    place = tmp_path / "kept.dphot"
+    first = dphot.reduce(night_copy, place, workers=0, stack=False)
+    digests = first.digests("r")
+    with pytest.raises(DphotError):
+        dphot.reduce(night_copy, place, workers=0, overwrite=True, steps=[fails])
+    assert dphot.open(place).digests("r") == digests
+    with pytest.raises(StoreError, match="--overwrite"):
+        dphot.reduce(night_copy, place, workers=0)
+    again = dphot.reduce(night_copy, place, workers=0, overwrite=True, max_stars=5)
+    assert again.photometry["r"].sizes["star"] == 5
+    assert [p.name for p in tmp_path.glob("*dphot*")] + [p.name for p in tmp_path.glob(".*")] == [
+        "kept.dphot"
+    ]

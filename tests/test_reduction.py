@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import grid_simulation
+from grid_field import grid_simulation
 
 import dphot
 from dphot import simulate

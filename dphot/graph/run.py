@@ -1,6 +1,5 @@
 """Run one function over many items, on a Dask cluster or in this process, with the same results.
 
-A lost worker costs the items it was busy with, again. Dask blames a worker's death on all tasks that wait there, so an
 A lost worker costs the items it was busy with, again. Dask blames a worker's death on all tasks that wait there, so
 an item that was there each time is split, and its parts are tried one by one with the cluster to themselves; one that
 kills its worker even so is reported as failed rather than ending the run.

@@ -80,17 +80,11 @@ class Store:
         """
         name = os.fspath(path)
         attributes = encodings.plain({**attrs, "format": layout.FORMAT, "format_version": FORMAT_VERSION})
+        cls.refuse_existing(name, overwrite)
         if repository.is_remote(name):
-            with repository.errors(name):
-                if icechunk.Repository.exists(repository.storage(name)):
-                    raise StoreError(f"{name}: exists; append to it, use another name, or delete the prefix")
             _initialise(name, attributes)
             return cls.open(name)
         folder = repository.folder(name)
-        if os.path.lexists(folder):
-            if not overwrite:
-                raise StoreError(f"{name}: exists; append to it, choose another name, or pass --overwrite")
-            cls.open(name)  # only a dphot store may be deleted
         # made aside and renamed, so that a crash leaves no half-made store under its name
         aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
         with repository.errors(name):
@@ -104,6 +98,51 @@ class Store:
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return cls.open(name)
+
+    @classmethod
+    def refuse_existing(cls, path: str | os.PathLike[str], overwrite: bool = False) -> bool:
+        """Whether a store is there that may be overwritten; anything else that is there is an error.
+
+        Raises
+        ------
+        StoreError
+            If something is there and `overwrite` is not given, or it is no dphot store, or lies in a bucket.
+        """
+        name = os.fspath(path)
+        if repository.is_remote(name):
+            with repository.errors(name):
+                if icechunk.Repository.exists(repository.storage(name)):
+                    raise StoreError(f"{name}: exists; choose another name, or delete the prefix")
+            return False
+        if not os.path.lexists(repository.folder(name)):
+            return False
+        if not overwrite:
+            raise StoreError(f"{name}: exists; choose another name, or pass --overwrite")
+        cls.open(name)  # only a dphot store may be deleted
+        return True
+
+    @classmethod
+    def replace(cls, path: str | os.PathLike[str], by: str | os.PathLike[str]) -> None:
+        """Put one local store in the place of another, which is deleted; nothing in between is ever found.
+
+        Parameters
+        ----------
+        path : path
+            The store to replace.
+        by : path
+            The store that takes its name, in the same folder.
+
+        Raises
+        ------
+        StoreError
+            If the old one is no dphot store, or is being written.
+        """
+        cls.refuse_existing(path, overwrite=True)
+        folder = repository.folder(os.fspath(path))
+        with repository.errors(os.fspath(path)):
+            with lock.exclusive(folder, wait=0):
+                _delete(folder)
+            repository.folder(os.fspath(by)).rename(folder)
 
     @classmethod
     def open(

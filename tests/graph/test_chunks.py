@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import grid_simulation
+from grid_field import grid_simulation
 
 from dphot import simulate
 from dphot.config import Config

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import grid_simulation
+from grid_field import grid_simulation
 
 from dphot import simulate
 from dphot.graph import masters as graph

@@ -41,7 +41,7 @@ class TestCreateAndOpen:
         assert again.digests("r") == set()
 
     def test_an_existing_store_or_folder_is_never_touched(self, store, tmp_path):
-        with pytest.raises(StoreError, match=r"field.dphot: exists; append .* --overwrite"):
+        with pytest.raises(StoreError, match=r"field.dphot: exists; choose .* --overwrite"):
             Store.create(store.path, {})
         other = tmp_path / "thesis"
         other.mkdir()
