@@ -10,6 +10,7 @@ _WHERE = {
     "plot": "curves",
     "raw": "curves",
     "report": "page",
+    "save_html": "page",
     "save_pngs": "png",
     "show_stars": "stars",
     "systematics": "curves",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import holoviews as hv
 import numpy as np
 import xarray as xr
 from bokeh.embed import components
@@ -182,9 +183,41 @@ def write_report(
     return path
 
 
-def _bokeh() -> list[str]:
+def save_html(view: Any, path: str | os.PathLike[str], title: str = "", *, overwrite: bool = False) -> Path:
+    """Write one plot as an HTML page that opens without a network.
+
+    Parameters
+    ----------
+    view : HoloViews object
+        What the plots of `ds.dphot` return.
+    path : path
+        The HTML file.
+    title : str
+        Heading of the page.
+    overwrite : bool
+        Replace a file that exists.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    StoreError
+        If the file exists and `overwrite` is not set.
+    """
+    path = _refuse(path, overwrite)
+    script, div = components(hv.render(view, backend="bokeh"), wrap_script=True)
+    path.write_text(
+        markup.document(title or path.stem, "", [], div, [*_bokeh("bokeh-widgets"), script]), encoding="utf-8"
+    )
+    return path
+
+
+def _bokeh(*more: str) -> list[str]:
     """Bokeh's own script as text; `render_js` would add what Panel registers, a file that is not there."""
-    resources = Resources(mode="inline", components=["bokeh"], log_level="warn")
+    resources = Resources(mode="inline", components=["bokeh", *more], log_level="warn")
     return [f"<script>\n{code}\n</script>" for code in resources.js_raw]
 
 

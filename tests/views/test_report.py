@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import browser
 import numpy as np
 import pytest
 import views_factory as factory
@@ -16,23 +16,9 @@ from dphot.errors import InputError, StoreError
 from dphot.views import write_report
 
 Field = tuple[xr.DataArray, xr.Dataset]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
 
 #: Distinct colours of each canvas, through all shadow roots.
-COLOURS = """() => {
-  const found = [];
-  const walk = root => { for (const e of root.querySelectorAll('*')) {
-    if (e.shadowRoot) walk(e.shadowRoot);
-    if (e.tagName === 'CANVAS' && e.width > 0 && e.height > 0) {
-      const d = e.getContext('2d').getImageData(0, 0, e.width, e.height).data, seen = new Set();
-      for (let i = 0; i < d.length; i += 4) seen.add((d[i] << 16) | (d[i + 1] << 8) | d[i + 2]);
-      found.push(seen.size);
-    } } };
-  walk(document);
-  return found;
-}"""
-
-
 class Outline(HTMLParser):
     """Text outside scripts, the ids, and whatever a browser would fetch."""
 
@@ -140,30 +126,12 @@ def test_a_truth_that_does_not_fit_is_refused(lc: xr.Dataset, tmp_path: Path) ->
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.WHY)
 def test_a_browser_shows_it_and_asks_nobody(page: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    requests, errors = [], []
-    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    arguments += ["--disable-component-update", "--disable-sync"]
-    with sync_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_page(viewport={"width": 1200, "height": 900})
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
-        tab.goto(page.as_uri())
-        tab.wait_for_function("window.Bokeh && Bokeh.documents.length == 1 && Bokeh.documents[0].is_idle")
-        roots = tab.evaluate("Bokeh.documents[0].roots().length")
-        colours = tab.evaluate(COLOURS)
-        wide = tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        tab.set_viewport_size({"width": 400, "height": 800})
-        narrow = tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        browser.close()
-    assert requests == [page.as_uri()]
-    assert errors == []
-    assert roots == 10
-    assert (
-        sum(count > 30 for count in colours) >= roots
-    )  # the second canvas of each figure is an empty overlay
-    assert wide and narrow
+    seen = browser.look(page)
+    assert seen.requests == [page.as_uri()]
+    assert seen.errors == []
+    assert seen.roots == 10
+    # the second canvas of each figure is an empty overlay
+    assert sum(count > 30 for count in seen.colours) >= seen.roots
+    assert seen.fits_wide and seen.fits_narrow
