@@ -106,7 +106,9 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
             n_workers=workers or cores(),
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            # no dashboard, and a port that no other run on this machine has: with None it is always 8787
+            dashboard_address=":0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=40,
         ) as cluster,
         Client(cluster) as client,

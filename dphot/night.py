@@ -53,7 +53,7 @@ SOFTWARE = (
 )
 
 #: Bytes for each pixel of a frame that is calibrated and measured, and of one that is added to a stack (measured).
-IN_WORK, STACKED = 40, 48
+IN_WORK, STACKED = 24, 36
 
 
 def projected_memory(light: Record, config: Config) -> int:

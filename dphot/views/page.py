@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import holoviews as hv
 import numpy as np
@@ -215,7 +215,7 @@ def save_html(view: Any, path: str | os.PathLike[str], title: str = "", *, overw
     return path
 
 
-def _bokeh(*more: str) -> list[str]:
+def _bokeh(*more: Literal["bokeh-widgets"]) -> list[str]:
     """Bokeh's own script as text; `render_js` would add what Panel registers, a file that is not there."""
     resources = Resources(mode="inline", components=["bokeh", *more], log_level="warn")
     return [f"<script>\n{code}\n</script>" for code in resources.js_raw]
