@@ -99,11 +99,12 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         "distributed.scheduler.allowed-failures": 2,
         "distributed.admin.log-length": 0,
     }
+    wanted = workers or cores()
     with (
         _scripts_need_no_guard(),
         dask.config.set(settings),
         LocalCluster(
-            n_workers=workers or cores(),
+            n_workers=wanted,
             threads_per_worker=1,
             processes=True,
             # no dashboard, and a port that no other run on this machine has: with None it is always 8787
@@ -113,6 +114,8 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         ) as cluster,
         Client(cluster) as client,
     ):
+        # Where a process dies while it starts, Dask gives its place up for good; this fills it again.
+        cluster.adapt(minimum=wanted, maximum=wanted, interval="2s")
         yield client
 
 

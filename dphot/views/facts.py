@@ -63,11 +63,14 @@ def facts(
             f"Scatter of {width} bins",
             f"{ppt(p['binned_scatter'])} from bin to bin, slopes taken off ({p['bins']} bins)",
         ),
-        ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation apart"),
+        ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation included where known"),
     ]
     scintillation = lc["scintillation"].values if "scintillation" in lc.variables else np.empty(0)
     if np.isfinite(scintillation).any():
         out.append(("Scintillation expected", f"{ppt(float(np.nanmedian(scintillation)))} per frame"))
+    if "gain_from_scatter" in lc.attrs:
+        gain = f"{lc.attrs['gain_from_scatter']:.3g} e-/ADU, from the scatter of the comparison stars"
+        out.append(("Gain taken for the errors", gain))
     if "exposure" in lc.variables and np.isfinite(lc["exposure"].values).any():
         out.append(("Exposure", f"{float(np.nanmedian(lc['exposure'].values)):g} s"))
     known = (
