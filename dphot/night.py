@@ -291,7 +291,9 @@ def site_missing(site: Mapping[str, Any], light: Record) -> list[dict[str, str]]
     }
     out = [{"name": k, "cost": cost} for k, cost in costs.items() if _unknown(site[k])]
     if _unknown(light["gain"]):
-        cost = "fluxes are in ADU; the errors of light curves rest on a gain that the stars' own scatter tells"
+        cost = (
+            "fluxes are in ADU; the errors of light curves rest on a gain that the stars' own scatter tells"
+        )
         out.append({"name": "gain", "cost": cost})
     if _unknown(light["exposure"]):
         out.append({"name": "exposure", "cost": "times are not mid-exposure; darks cannot be scaled"})

@@ -117,7 +117,12 @@ _DIFFERENTIAL = [
         ("time", "aperture", "star"),
         [
             ("diff_flux", "f", "", "flux over the artificial star, normalised to a median of 1"),
-            ("diff_err", "f", "", "its standard deviation: noise model, scintillation, and the ensemble's own"),
+            (
+                "diff_err",
+                "f",
+                "",
+                "its standard deviation: noise model, scintillation, and the ensemble's own",
+            ),
         ],
     ),
     *_table(

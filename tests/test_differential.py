@@ -125,21 +125,3 @@ def test_the_target_of_the_reduction_is_the_default(obs):
     star = star_at(obs, truth, 3)
     told = obs.assign_attrs(target=f"{float(obs.star_x[star]):.1f},{float(obs.star_y[star]):.1f}")
     assert dphot.differential(told).attrs["target"] == star and dphot.differential(obs).attrs["target"] == 0
-
-
-def test_an_unknown_gain_is_told_by_the_stars(obs):
-    """The same night in ADU: errors as the reduction gives them without a gain come out right all the same."""
-    gain = 2.5
-    obs, *_ = obs
-    adu = obs.copy()
-    variance = obs.flux_err**2 - np.maximum(obs.flux, 0)
-    adu["flux"] = obs.flux / gain
-    adu["flux_err"] = np.sqrt(np.maximum(obs.flux, 0) / gain + np.maximum(variance, 0) / gain**2)
-    adu.attrs["flux_unit"] = "ADU"
-    known, found = dphot.differential(obs, target=3), dphot.differential(adu, target=3)
-    # A robust variance of 24 points is good to 40 %, the median over some 15 stars to 13 %.
-    assert found.attrs["gain_from_scatter"] == pytest.approx(gain, rel=0.4)  # 3 sigma
-    a = known.attrs["aperture"]
-    ratio = np.nanmedian(found.diff_err.values[:, a, 3] / known.diff_err.values[:, a, 3])
-    assert 0.75 < ratio < 1.35
-    assert "gain_from_scatter" not in known.attrs

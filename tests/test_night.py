@@ -445,7 +445,7 @@ def test_a_pattern_is_taken_from_the_lights(tmp_path):
 def test_copies_are_told_from_twins(tmp_path):
     """Frames of one size and instant are compared by content: no time in the header makes no copy."""
     spec = grid_simulation(frames=4, flip=0.0)
-    records = [{**r, "time": np.datetime64("NaT"), "night": "", "jd_utc": np.nan}
+    records = [{**r, "time": np.datetime64("NaT", "ns"), "night": "", "jd_utc": np.nan}
                for r in simulate.simulated_records(spec)]  # fmt: skip
     (series,) = planning.plan(dphot.FrameTable.from_records(records), dphot.Config())
     assert len(series.lights) == 4 and not series.copies

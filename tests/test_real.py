@@ -106,7 +106,7 @@ def test_m13_with_hostile_headers(reduced):
     store = reduced("m13_orion", telescope=str(EXAMPLES / "telescopes" / "orion-g3.toml"))
     obs = store.photometry[""].load()
     assert "2021-09-17T21:39:00" in [str(t)[:19] for t in obs.time.values]  # 20 s from 21:38:50 on
-    assert (np.diff(obs.time.values) > np.timedelta64(0)).all()
+    assert (np.diff(obs.time.values) > np.timedelta64(0, "ns")).all()
     assert (np.isfinite(obs.match_rms.values) & (obs.match_rms.values < 0.15)).sum() == 8
     # from centroids of three isolated stars on the raw frames
     assert np.ptp(obs.dx.values) == pytest.approx(28.06, abs=0.1)

@@ -79,8 +79,7 @@ def photometry_dataset(
 
 def instants(records: Sequence[Record]) -> np.ndarray:
     """Mid-exposure times of records as datetime64[ns]; NaT where there is none."""
-    times = [np.datetime64("NaT") if pd.isna(r["time"]) else np.datetime64(r["time"]) for r in records]
-    return np.array(times, "datetime64[ns]")
+    return np.array(["NaT" if pd.isna(r["time"]) else str(r["time"]) for r in records], "datetime64[ns]")
 
 
 def add_times(ds: xr.Dataset, site: Mapping[str, float], header_airmass: np.ndarray) -> None:
