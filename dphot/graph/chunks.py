@@ -15,7 +15,7 @@ import numpy as np
 from ..config import Config
 from ..errors import FrameError
 from ..io.readers import read_frame
-from ..kernels.resample import to_reference
+from ..kernels.resample import add_to_reference
 from ..store import write_frames
 from . import frame as chain
 from .context import Handle, load_masters, load_reference
@@ -74,10 +74,9 @@ class Stack:
     def empty(cls, shape: tuple[int, int]) -> Stack:
         return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int32))
 
-    def add(self, value: np.ndarray, valid: np.ndarray) -> None:
-        """Add one aligned frame (ADU)."""
-        self.total += np.where(valid, np.rint(value.astype(np.float64) / STACK_UNIT), 0.0).astype(np.int64)
-        self.count += valid
+    def add(self, image: np.ndarray, mask: np.ndarray, matrix: np.ndarray, sky: float) -> None:
+        """Add a frame (ADU) at the reference's pixels, without its sky."""
+        add_to_reference(image, mask, matrix, sky, STACK_UNIT, self.total, self.count)
 
     def merge(self, other: Stack) -> None:
         """Add another sum."""
@@ -131,8 +130,7 @@ def _measure_frame(
     except Exception as error:  # one odd frame must not stop a night of thousands
         raise FrameError(record["path"], f"cannot be measured: {type(error).__name__}: {error}") from error
     if stack is not None and np.isfinite(row["transform"]).all():
-        value, valid = to_reference(image, mask, row["transform"].reshape(2, 3), reference.shape)
-        stack.add(value - np.float32(row["sky_frame"] / chain.unit(reference)), valid)
+        stack.add(image, mask, row["transform"].reshape(2, 3), row["sky_frame"] / chain.unit(reference))
     return row
 
 

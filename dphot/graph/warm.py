@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels import aperture, calibrate, centroid, combine, detect, psf, sky
 from ..kernels.align import match
-from ..kernels.resample import to_reference
+from ..kernels.resample import add_to_reference
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -60,7 +60,8 @@ def _pixels() -> None:
     calibrate.calibrate(raw, zero, zero, zero + 1, 1.0)
     calibrate.pixel_mask(raw, zero.astype(bool), 60000.0)
     combine.clipped_mean(np.stack([image] * 3))
-    to_reference(image, mask, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), image.shape)
+    total, count = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.int32)
+    add_to_reference(image, mask, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), 0.0, 1.0, total, count)
 
 
 #: Kernels that compile in about the same time, the longest first.

@@ -26,22 +26,31 @@ RELATIVE_SHARE = 0.5
 BRIGHT = 100
 
 
-@njit(cache=True, nogil=True)
-def repair(image, mask, bits):  # type: ignore[no-untyped-def]
-    """A copy in which a masked pixel is the mean of its unmasked neighbours, or NaN where it has none."""
-    ny, nx = image.shape
+def repair(image: NDArray[np.float32], mask: NDArray[np.uint8], bits: int) -> NDArray[np.float32]:
+    """The image, with each masked pixel the mean of its unmasked neighbours, or NaN where it has none.
+
+    The image itself where nothing is masked, a copy otherwise.
+    """
+    masked = np.flatnonzero((mask & np.uint8(bits)) != 0)
+    if not len(masked):
+        return image
     out = image.copy()
-    for i in range(ny):
-        for j in range(nx):
-            if mask[i, j] & bits:
-                total, n = 0.0, 0
-                for a in range(max(i - 1, 0), min(i + 2, ny)):
-                    for b in range(max(j - 1, 0), min(j + 2, nx)):
-                        if not mask[a, b] & bits and math.isfinite(image[a, b]):
-                            total += image[a, b]
-                            n += 1
-                out[i, j] = total / n if n > 0 else math.nan
+    _fill(image, mask, bits, masked, out)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _fill(image, mask, bits, masked, out):  # type: ignore[no-untyped-def]
+    ny, nx = image.shape
+    for k in masked:
+        i, j = k // nx, k % nx
+        total, n = 0.0, 0
+        for a in range(max(i - 1, 0), min(i + 2, ny)):
+            for b in range(max(j - 1, 0), min(j + 2, nx)):
+                if not mask[a, b] & bits and math.isfinite(image[a, b]):
+                    total += image[a, b]
+                    n += 1
+        out[i, j] = total / n if n > 0 else math.nan
 
 
 @njit(cache=True, nogil=True)
@@ -245,7 +254,7 @@ def find_stars(
     neighbours; trails go on to both sides. Of stars closer than 0.8 FWHM the brighter one is kept.
     """
     pixels = checked(image, mask)
-    if mask is not None and (mask & UNUSABLE).any():
+    if mask is not None:
         pixels = repair(pixels, np.ascontiguousarray(mask), UNUSABLE)
     found, noise = np.empty((6, 0)), np.empty(0)
     if fwhm is None:
@@ -326,14 +335,12 @@ def _share(found: NDArray[np.float64], sky: NDArray[np.float64]) -> NDArray[np.f
 def _saturated(mask: NDArray[np.uint8] | None, found: NDArray[np.float64], step: int) -> NDArray[np.bool_]:
     """Whether a saturated pixel is among the nine of each maximum, found with pixels of `step` binned."""
     near = np.zeros(found.shape[1], np.bool_)
-    if mask is None:
+    if mask is None or not len(near):
         return near
     column, row = (found[k].astype(int) * step + step // 2 for k in (0, 1))
-    for dy in range(-step, step + 1):
-        for dx in range(-step, step + 1):
-            at = np.clip(row + dy, 0, mask.shape[0] - 1), np.clip(column + dx, 0, mask.shape[1] - 1)
-            near |= (mask[at] & PIXEL_SATURATED) != 0
-    return near
+    rows = np.clip(row[:, None, None] + np.arange(-step, step + 1)[:, None], 0, mask.shape[0] - 1)
+    columns = np.clip(column[:, None, None] + np.arange(-step, step + 1), 0, mask.shape[1] - 1)
+    return ((mask[rows, columns] & PIXEL_SATURATED) != 0).any(axis=(1, 2))
 
 
 def _frame_fwhm(

@@ -9,41 +9,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True)
-def _clipped(values, n):  # type: ignore[no-untyped-def]
-    """Median and standard deviation of the first n values after clipping at 3 sigma; sorts them."""
-    if n < 5:
-        return math.nan, math.nan
-    part = np.sort(values[:n])
-    low, high = 0, n
-    middle = spread = 0.0
-    for _ in range(4):
-        m = high - low
-        middle = 0.5 * (part[low + (m - 1) // 2] + part[low + m // 2])
-        # 0.7413 (q75 - q25) is the standard deviation of a normal law
-        spread = 0.7413 * (part[low + (3 * m) // 4] - part[low + m // 4])
-        if not spread > 0.0:
-            break
-        first, last = low, high
-        while part[first] < middle - 3.0 * spread:
-            first += 1
-        while part[last - 1] > middle + 3.0 * spread:
-            last -= 1
-        if first == low and last == high:
-            break
-        low, high = first, last
-    return middle, spread
+#: More samples than a cell can have: its sides are cut into fewer than 24 steps.
+_MOST = 24 * 24
 
 
 @njit(cache=True, nogil=True)
-def sky_grid(image, rows, columns):  # type: ignore[no-untyped-def]
-    """Sky and noise of the smoothed image in rows x columns cells, from some 150 samples each.
-
-    The noise is that of differences between neighbouring samples, which no gradient of the sky enlarges.
-    """
+def _samples(image, rows, columns):  # type: ignore[no-untyped-def]
+    """Samples of the smoothed image in each cell, and differences of neighbouring ones: (2, cell, n), NaN at the end."""
     ny, nx = image.shape
-    sky, rms = np.empty((rows, columns)), np.empty((rows, columns))
-    values, steps = np.empty(1024), np.empty(1024)
+    out = np.full((2, rows * columns, _MOST), np.nan)
+    most = 0
     for r in range(rows):
         top, bottom = max(r * ny // rows, 1), min((r + 1) * ny // rows, ny - 1)
         di = max((bottom - top) // 12, 1)
@@ -57,16 +32,57 @@ def sky_grid(image, rows, columns):  # type: ignore[no-untyped-def]
                 for j in range(left, right, dj):
                     side = up[j - 1] + up[j + 1] + down[j - 1] + down[j + 1]
                     value = (side + 2.0 * (up[j] + down[j] + mid[j - 1] + mid[j + 1]) + 4.0 * mid[j]) / 16.0
-                    if math.isfinite(value) and n < 1024:
-                        values[n] = value
+                    if math.isfinite(value):
+                        out[0, r * columns + c, n] = value
                         n += 1
                         if math.isfinite(last):
-                            steps[m] = value - last
+                            out[1, r * columns + c, m] = value - last
                             m += 1
                     last = value
-            sky[r, c] = _clipped(values, n)[0]
-            rms[r, c] = _clipped(steps, m)[1] / math.sqrt(2.0)
-    return sky, rms
+            most = max(most, n)
+    return out[:, :, :most]
+
+
+@njit(cache=True, nogil=True)
+def _clipped(samples):  # type: ignore[no-untyped-def]
+    """Median and standard deviation after clipping at 3 sigma, of each row of sorted values with NaN at the end."""
+    out = np.full((2, samples.shape[0]), np.nan)
+    for k in range(samples.shape[0]):
+        part, high = samples[k], samples.shape[1]
+        while high > 0 and math.isnan(part[high - 1]):
+            high -= 1
+        low = 0
+        if high < 5:
+            continue
+        for _ in range(4):
+            m = high - low
+            out[0, k] = 0.5 * (part[low + (m - 1) // 2] + part[low + m // 2])
+            # 0.7413 (q75 - q25) is the standard deviation of a normal law
+            out[1, k] = 0.7413 * (part[low + (3 * m) // 4] - part[low + m // 4])
+            if not out[1, k] > 0.0:
+                break
+            first, last = low, high
+            while part[first] < out[0, k] - 3.0 * out[1, k]:
+                first += 1
+            while part[last - 1] > out[0, k] + 3.0 * out[1, k]:
+                last -= 1
+            if first == low and last == high:
+                break
+            low, high = first, last
+    return out
+
+
+def sky_grid(
+    image: NDArray[np.float32], rows: int, columns: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sky and noise of the smoothed image in rows x columns cells, from some 150 samples each.
+
+    The noise is that of differences between neighbouring samples, which no gradient of the sky enlarges.
+    """
+    samples = _samples(image, rows, columns)
+    samples.sort(axis=-1)  # numpy sorts with vector instructions, compiled code does not
+    sky, rms = _clipped(samples[0])[0], _clipped(samples[1])[1]
+    return sky.reshape(rows, columns), rms.reshape(rows, columns) / math.sqrt(2.0)
 
 
 def steady(grid: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -38,11 +38,12 @@ def test_a_stack_sums_exactly_in_any_order():
     frames = rng.normal(1000, 30, (50, 8, 9)).astype(np.float32)
     valid = rng.random((50, 8, 9)) > 0.2
     frames[~valid] = np.nan
+    here, no_mask = np.eye(2, 3), np.zeros((8, 9), np.uint8)
     one, two, part = Stack.empty((8, 9)), Stack.empty((8, 9)), Stack.empty((8, 9))
-    for f, v in zip(frames, valid, strict=True):
-        one.add(f, v)
+    for frame in frames:
+        one.add(frame, no_mask, here, 0.0)
     for i in rng.permutation(50):
-        (two if i % 3 else part).add(frames[i], valid[i])
+        (two if i % 3 else part).add(frames[i], no_mask, here, 0.0)
     two.merge(part)
     assert (one.total == two.total).all() and (one.count == two.count).all()
     np.testing.assert_allclose(one.mean(), np.nanmean(frames.astype(float), axis=0), rtol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from dphot.errors import InputError
-from dphot.kernels.resample import to_reference
+from dphot.kernels.resample import add_to_reference, to_reference
 from dphot.kernels.transform import apply
 
 TURN = np.array([[np.cos(0.3), -np.sin(0.3), 30.0], [np.sin(0.3), np.cos(0.3), -12.0]])
@@ -73,3 +73,29 @@ def test_shapes_are_checked(image):
         to_reference(image, np.zeros((3, 3), np.uint8), np.eye(2, 3), (5, 5))
     with pytest.raises(InputError, match=r"not \(2, 3\)"):
         to_reference(image, None, np.eye(3), (5, 5))
+
+
+SHEAR = np.array([[1.001, -0.004, 3.3], [0.003, 0.998, -7.6]])
+
+
+@pytest.mark.parametrize("matrix", [SHEAR, np.linalg.inv(np.vstack([SHEAR, [0, 0, 1]]))[:2]])
+def test_small_turns_equal_scipy(image, matrix):
+    j, i = np.mgrid[:140, :170]
+    u, v = apply(matrix, i, j)
+    value, valid = to_reference(image, None, matrix, (140, 170))
+    expected = map_coordinates(image.astype(float), [v, u], order=1, cval=np.nan)
+    np.testing.assert_array_equal(valid, (u >= 0) & (u <= 149) & (v >= 0) & (v <= 119))
+    np.testing.assert_allclose(value[valid], expected[valid], rtol=1e-5)
+
+
+@pytest.mark.parametrize("matrix", [np.eye(2, 3), SHEAR, TURN])
+def test_added_frames_are_the_aligned_ones(image, matrix):
+    mask = np.zeros(image.shape, np.uint8)
+    mask[40:44, 60] = 1
+    total, count = np.zeros((130, 160), np.int64), np.zeros((130, 160), np.int32)
+    for _ in range(3):
+        add_to_reference(image, mask, matrix, 90.0, 2.0**-20, total, count)
+    value, valid = to_reference(image, mask, matrix, total.shape)
+    np.testing.assert_array_equal(count, 3 * valid)
+    np.testing.assert_allclose(total[valid] * 2.0**-20 / 3, value[valid] - np.float32(90.0), atol=2e-6)
+    assert not total[~valid].any()
