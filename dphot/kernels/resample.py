@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from dphot.errors import InputError
 from dphot.kernels._arrays import frozen
 
-
 #: Up to this much turn or stretch, runs of pixels between grid lines are long enough to be worth finding.
 _STRAIGHT = 0.05
 

@@ -8,14 +8,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-
 #: More samples than a cell can have: its sides are cut into fewer than 24 steps.
 _MOST = 24 * 24
 
 
 @njit(cache=True, nogil=True)
 def _samples(image, rows, columns):  # type: ignore[no-untyped-def]
-    """Samples of the smoothed image in each cell, and differences of neighbouring ones: (2, cell, n), NaN at the end."""
+    """Samples of the smoothed image in each cell, and differences of neighbours: (2, cell, n), NaN at the end."""
     ny, nx = image.shape
     out = np.full((2, rows * columns, _MOST), np.nan)
     most = 0
