@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from .config import Config
 from .graph import lazy
 from .graph.context import masters_of
 from .graph.frame import Step, parse_section
@@ -22,7 +23,11 @@ Record = Mapping[str, Any]
 
 
 def masters(
-    choice: Choice, light: Record, client: Client | None = None, lights: Sequence[Record] = ()
+    choice: Choice,
+    light: Record,
+    client: Client | None = None,
+    lights: Sequence[Record] = (),
+    config: Config | None = None,
 ) -> xr.Dataset:
     """Master bias, dark rate and flat, the bad pixels, and their variances.
 
@@ -35,7 +40,9 @@ def masters(
     client : distributed.Client, optional
         Where to read and combine; without one, in this process.
     lights : sequence of mapping
-        Lights of a drifting field: where there is no dark, their median gives the detector's fixed pattern.
+        The night's lights in time order: where there is no dark, their median can give the detector's fixed pattern.
+    config : Config, optional
+        Its `pattern` tells whether it shall.
 
     Returns
     -------
@@ -48,7 +55,7 @@ def masters(
     FrameError
         If a calibration frame cannot be read.
     """
-    return build(choice, light, client, lights)
+    return build(choice, light, client, lights, config)
 
 
 def calibrate(

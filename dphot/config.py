@@ -62,9 +62,9 @@ class Config:
     """Gain in e-/ADU; 0: the header's or the telescope's."""
     calibration_days: float = 30.0
     """Calibration frames of another night serve up to this many days away, before or after."""
-    pattern: bool = False
+    pattern: str = "auto"
     """Take hot pixels and other fixed pattern off with a median of the lights themselves, where there is no
-    dark. The field must drift by several FWHM during the night."""
+    dark: `on`, `off`, or `auto`, where the field drifts far enough and the pattern stands out of its noise."""
     strict: bool = False
     """Refuse to reduce where a bias, dark or flat is missing."""
     steps: tuple[str, ...] = ()
@@ -81,6 +81,7 @@ class Config:
             (self.aperture_unit in ("fwhm", "frame", "pixel"), "aperture_unit", "fwhm, frame or pixel"),
             (self.centroid in ("forced", "free"), "centroid", "forced or free"),
             (self.transform in ("auto", "similarity", "affine"), "transform", "auto, similarity or affine"),
+            (self.pattern in ("auto", "on", "off"), "pattern", "auto, on or off"),
             (self.frames in ("copy", "none"), "frames", "copy or none"),
             (_ascending(self.apertures), "apertures", "positive radii, ascending"),
             (len(self.annulus) == 2 and _ascending(self.annulus), "annulus", "two radii, inner < outer"),
@@ -182,6 +183,8 @@ def _typed(name: str, value: Any, default: Any) -> Any:
         if str(value).lower() not in words:
             raise ValueError
         return words[str(value).lower()]
+    if name == "pattern" and isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, (bool, dict)) or value is None:
         raise TypeError
     if isinstance(default, tuple):

@@ -139,9 +139,7 @@ def _run_series(
     started = clock.perf_counter()
     label = f"{series.night or 'unknown night'} {series.filter}".strip()
     with progress.bar(f"{label} masters", 1, "set") as bar:
-        masters_ds = make_masters(
-            series.choice, series.light, client, series.lights if config.pattern else ()
-        )
+        masters_ds = make_masters(series.choice, series.light, client, series.lights, config)
         bar.update()
     masters = masters_from_dataset(masters_ds)
     masters_name = f"{series.night}/{series.filter}"

@@ -93,8 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = dphot.reduce(
             options.folder, options.store or Path(scratch) / "hatp32.dphot", workers=options.workers,
-            telescope="MicroObservatory", coordinates=COORDINATES, pattern=True,
-            progress=Progress(not options.json),
+            telescope="MicroObservatory", coordinates=COORDINATES, progress=Progress(not options.json),
         )  # fmt: skip
         obs = next(iter(store.photometry.values())).load()
         target, *comparisons = stars_by_first_frame(obs, [TARGET, *COMPARISONS])

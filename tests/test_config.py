@@ -35,6 +35,11 @@ def test_text_gives_the_same_settings_as_toml(tmp_path):
     assert Config.from_toml(path) == Config().patch(**texts) == expected
 
 
+def test_a_pattern_is_on_off_or_automatic():
+    assert Config().pattern == "auto"
+    assert [Config().patch(pattern=given).pattern for given in (True, False, "on")] == ["on", "off", "on"]
+
+
 def test_every_unfit_value_is_named():
     with pytest.raises(ValidationError) as error:
         Config(aperture_unit="arcsec", annulus=(8.0, 5.0), chunk=0, detection_sigma=float("nan"))
@@ -56,7 +61,7 @@ def test_a_value_of_the_wrong_kind_is_refused(name, value):
     {"apertures": ()}, {"apertures": (0.0, 1.0)}, {"apertures": (2.0, 1.0)}, {"apertures": (1.0,
     float("nan"))},
     {"annulus": (5.0,)}, {"gain": -1.0}, {"saturation": -1.0}, {"calibration_days": -1.0}, {"min_stars": 2},
-    {"steps": ("module",)}, {"centroid": "none"}, {"transform": "shift"}, {"frames": "move"},
+    {"steps": ("module",)}, {"centroid": "none"}, {"transform": "shift"}, {"frames": "move"}, {"pattern": "perhaps"},
     {"sky_sigma": 0.0},
 ])  # fmt: skip
 def test_an_unfit_value_is_refused(changes):

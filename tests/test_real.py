@@ -72,7 +72,7 @@ def hatp32():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("pattern", "residual"), [(True, 4.6), (False, 5.3)])
+@pytest.mark.parametrize(("pattern", "residual"), [("auto", 4.6), ("off", 5.3)])
 def test_hatp32_transit(reduced, hatp32, pattern, residual):
     store = reduced("hatp32", telescope="MicroObservatory", coordinates=hatp32.COORDINATES, pattern=pattern)
     obs = store.photometry["Clear"].load()
@@ -85,6 +85,10 @@ def test_hatp32_transit(reduced, hatp32, pattern, residual):
 
     target, *_ = hatp32.stars_by_first_frame(obs, [hatp32.TARGET])
     assert np.hypot(obs.x.values[0, target] - 423.2, obs.y.values[0, target] - 286.0) < 0.5
+    (record,) = store.nights[0]["series"]
+    assert any(
+        "the fixed pattern is taken from the lights" in text for text in record["calibration"]["notes"]
+    ) == (pattern == "auto")
     lc = dphot.differential(obs, target=target)
     flux = lc.diff_flux.values[:, lc.attrs["aperture"], target]
     found = hatp32.fit(lc.bjd_tdb.values, flux, lc.airmass.values)

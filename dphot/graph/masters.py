@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from ..errors import FrameError, InputError
+from ..config import Config
 from ..io.choice import Choice, dark_misfit
-from ..io.readers import read_frame
 from ..kernels.combine import bad_pixels, clipped_mean
-from ..kernels.pattern import fixed_pattern
-from .frame import trim_raw, trimmed_shape
-from .run import Failed, run
+from .frame import trimmed_shape
+from .inputs import bands, each, read, usable_of
+from .pattern import from_lights
 
 if TYPE_CHECKING:
     from distributed import Client
 
 Record = Mapping[str, Any]
-#: Bytes of float32 pixels that one task holds.
-BAND_BYTES = 256 * 2**20
-#: Lights, spread over the night, that a fixed pattern is made of.
-PATTERN_FRAMES = 60
-
-
-def _read(record: Record) -> np.ndarray:
-    return trim_raw(read_frame(record["path"], record["hdu"])[0], record)[0].astype(np.float32)
-
-
-def _unfit(record: Record) -> str:
-    """Why a frame cannot be used; empty where it can."""
-    try:
-        pixels = _read(record)
-    except FrameError as error:
-        return str(error)
-    return "" if np.isfinite(pixels).any() else f"{record['path']}: no pixel holds a number"
-
-
-def _usable(records: Sequence[Record], client: Client | None) -> tuple[list[Record], list[str]]:
-    """The frames that can be read, and what is wrong with the others."""
-    problems = {
-        r["path"]: f"{r['path']}: {why.reason}" if isinstance(why, Failed) else why
-        for r, why in run(_unfit, records, client=client)
-    }
-    return [r for r in records if not problems[r["path"]]], sorted(why for why in problems.values() if why)
-
-
-def _each(
-    function: Callable[..., Any], items: Sequence[Any], *shared: Any, client: Client | None
-) -> Iterator[tuple[Any, Any]]:
-    """Like `run`, where no item may fail."""
-    for item, result in run(function, items, *shared, client=client):
-        if isinstance(result, Failed):
-            raise InputError(
-                f"the masters cannot be made: {result.reason}; use fewer workers with more memory"
-            )
-        yield item, result
 
 
 def _combine(
@@ -71,7 +32,7 @@ def _combine(
     first, last, bias, rate = band
     cube = np.empty((len(records), last - first, bias.shape[1]), np.float32)
     for i, record in enumerate(records):
-        rows = _read(record)[first:last] - bias
+        rows = read(record)[first:last] - bias
         if subtract_rate:
             rows -= rate * np.float32(record["exposure"])
         cube[i] = rows / np.float32(scale[i])
@@ -82,7 +43,7 @@ def _combine(
 def _median(record: Record, bias: np.ndarray, rate: np.ndarray) -> tuple[float, float]:
     """Median level of one frame, bias and dark taken off, and as it is."""
     exposure = record["exposure"] if np.isfinite(record["exposure"]) else 0.0
-    pixels = _read(record)
+    pixels = read(record)
     whole = np.isfinite(pixels)
     level = pixels - bias - rate * np.float32(exposure)
     return float(np.median(level[whole])), float(np.median(pixels[whole]))
@@ -95,45 +56,12 @@ def _master(
     rate: np.ndarray | None,
     client: Client | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    ny, nx = bias.shape
-    height = max(1, min(ny, BAND_BYTES // (4 * nx * len(records))))
     dark = np.zeros_like(bias) if rate is None else rate
-    bands = [
-        (i, min(i + height, ny), bias[i : i + height], dark[i : i + height]) for i in range(0, ny, height)
-    ]
+    parts = [(i, j, bias[i:j], dark[i:j]) for i, j in bands(bias.shape, len(records))]
     mean, variance = np.empty_like(bias), np.empty_like(bias)
-    for band, result in _each(_combine, bands, records, scale, rate is not None, client=client):
+    for band, result in each(_combine, parts, records, scale, rate is not None, client=client):
         mean[band[0] : band[1]], variance[band[0] : band[1]] = result
     return mean, variance
-
-
-def _band_median(band: tuple[int, int], records: Sequence[Record], levels: Sequence[float]) -> np.ndarray:
-    """Median over a band of rows of frames less their levels."""
-    first, last = band
-    return np.median(
-        np.stack([_read(r)[first:last] - np.float32(v) for r, v in zip(records, levels, strict=True)]), axis=0
-    )
-
-
-def _pattern(lights: Sequence[Record], shape: tuple[int, int], client: Client | None) -> np.ndarray:
-    """Fixed pattern of the detector from lights of a drifting field (see `dphot.kernels.pattern`)."""
-    zero = np.float32(0)
-    found = {r["path"]: v for r, (v, _) in _each(_median, lights, zero, zero, client=client)}
-    ny, nx = shape
-    height = max(1, min(ny, BAND_BYTES // (4 * nx * len(lights))))
-    bands = [(i, min(i + height, ny)) for i in range(0, ny, height)]
-    median = np.empty(shape, np.float32)
-    levels = [found[r["path"]] for r in lights]
-    for (first, last), rows in _each(_band_median, bands, lights, levels, client=client):
-        median[first:last] = rows
-    return fixed_pattern(median)
-
-
-def _spread(lights: Sequence[Record]) -> list[Record]:
-    """Up to `PATTERN_FRAMES` lights without an error, spread over the night."""
-    whole = [r for r in lights if not r["error"]]
-    places = np.unique(np.linspace(0, len(whole) - 1, min(PATTERN_FRAMES, len(whole))).round().astype(int))
-    return [whole[i] for i in places]
 
 
 def _good_flats(
@@ -143,7 +71,7 @@ def _good_flats(
     flats: list[Record] = []
     levels, notes = [], []
     found = {
-        r["path"]: v for r, v in _each(_median, records, images["bias"], images["dark_rate"], client=client)
+        r["path"]: v for r, v in each(_median, records, images["bias"], images["dark_rate"], client=client)
     }
     for record in records:
         level, counts = found[record["path"]]
@@ -168,7 +96,13 @@ def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
     return replace(alone, dark=(), dark_is_pedestal=False), lost
 
 
-def build(choice: Choice, light: Record, client: Client | None, lights: Sequence[Record] = ()) -> xr.Dataset:
+def build(
+    choice: Choice,
+    light: Record,
+    client: Client | None,
+    lights: Sequence[Record] = (),
+    config: Config | None = None,
+) -> xr.Dataset:
     """See `dphot.calibration.masters`."""
     shape = trimmed_shape(light)
     zero = np.zeros(shape, np.float32)
@@ -177,7 +111,7 @@ def build(choice: Choice, light: Record, client: Client | None, lights: Sequence
     usable: dict[str, list[Record]] = {}
     notes, missing = list(choice.notes), list(choice.missing)
     for kind in ("bias", "dark", "flat"):
-        usable[kind], problems = _usable(getattr(choice, kind), client)
+        usable[kind], problems = usable_of(getattr(choice, kind), client)
         notes += [f"{kind} left out: {why}" for why in problems]
         if problems and not usable[kind]:
             if kind == "bias":
@@ -213,11 +147,11 @@ def build(choice: Choice, light: Record, client: Client | None, lights: Sequence
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
         images["flat"] /= np.float32(np.median(images["flat"][np.isfinite(images["flat"])]))
     dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None
-    whole = _usable(_spread(lights), client)[0] if not usable["dark"] else []
-    if whole:
-        dark = _pattern(whole, shape, client)
-        images["bias"] = images["bias"] + dark
-        notes.append(f"the fixed pattern is taken from the lights themselves ({len(whole)} frames)")
+    config = config or Config()
+    if lights and not usable["dark"] and config.pattern != "off":
+        dark, note = from_lights(lights, images["bias"], images["flat"], config, client)
+        images["bias"] = images["bias"] if dark is None else images["bias"] + dark
+        notes.append(note)
     known = dark is not None or bool(flats)
     bad = bad_pixels(dark, images["flat"] if flats else None) if known else np.zeros(shape, bool)
     # A pixel that a master knows nothing of is bad, and spoils no star that it does not touch.

@@ -63,9 +63,11 @@ def saturation_level(raw: np.ndarray, record: Record, config: Config) -> float:
 
 
 def glance(
-    record: Record, masters: chain.Masters | Handle, config: Config, steps: Sequence[chain.Step]
+    record: Record, masters: chain.Masters | Handle | None, config: Config, steps: Sequence[chain.Step]
 ) -> Glance:
-    """Stars and FWHM of one frame; a frame that cannot serve tells why."""
+    """Stars and FWHM of one frame, as it is where there are no masters; a frame that cannot serve tells why."""
+    if masters is None:
+        masters = chain.Masters.none(chain.trimmed_shape(record))
     arrays = load_masters(masters) if isinstance(masters, Handle) else masters
     try:
         raw, _ = read_frame(record["path"], record["hdu"])

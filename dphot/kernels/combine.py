@@ -147,7 +147,7 @@ def bad_pixels(
         bad |= ~(rate <= middle + hot_sigma * width)
     if flat is not None:
         response = np.asarray(flat, dtype=np.float64)
-        relative = response / _surroundings(response)
+        relative = response / surroundings(response)
         bad |= ~((relative >= dead) & (relative <= bright))
     for variance in (dark_variance, flat_variance):
         if variance is None or not np.isfinite(variance).any():
@@ -159,8 +159,8 @@ def bad_pixels(
     return bad
 
 
-def _surroundings(image: NDArray[np.float64], tile: int = 32) -> NDArray[np.float64]:
-    """Medians of tiles, interpolated linearly between their centres."""
+def surroundings(image: NDArray[np.float64], tile: int = 32) -> NDArray[np.float64]:
+    """Medians of tiles, interpolated linearly between their centres and on to the edges."""
     ny, nx = image.shape
     rows, columns = max(1, ny // tile), max(1, nx // tile)
     edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in ((ny, rows), (nx, columns)))
@@ -171,7 +171,10 @@ def _surroundings(image: NDArray[np.float64], tile: int = 32) -> NDArray[np.floa
             part = image[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
             part = part[np.isfinite(part)]
             mesh[j, i] = np.median(part if part.size else whole) if whole.size else np.nan
-    at_y, at_x = ((np.arange(n) + 0.5) * k / n - 0.5 for n, k in ((ny, rows), (nx, columns)))
+    for axis, k in enumerate((rows, columns)):
+        ends = [(1, 1) if k > 1 and a == axis else (0, 0) for a in (0, 1)]
+        mesh = np.pad(mesh, ends, mode="reflect", reflect_type="odd")
+    at_y, at_x = ((np.arange(n) + 0.5) * k / n - 0.5 + (k > 1) for n, k in ((ny, rows), (nx, columns)))
     return ndimage.map_coordinates(mesh, np.meshgrid(at_y, at_x, indexing="ij"), order=1, mode="nearest")
 
 

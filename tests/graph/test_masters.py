@@ -5,6 +5,7 @@ import pytest
 from grid_field import grid_simulation
 
 from dphot import simulate
+from dphot.graph import inputs
 from dphot.graph import masters as graph
 from dphot.io.choice import choose
 
@@ -86,7 +87,7 @@ def test_nothing_gives_neutral_masters(camera):
 
 def test_bands_do_not_change_a_bit(camera, built, monkeypatch):
     _, records, light = camera
-    monkeypatch.setattr(graph, "BAND_BYTES", 4 * 128 * 9 * 10)  # ten rows at a time
+    monkeypatch.setattr(inputs, "BAND_BYTES", 4 * 128 * 9 * 10)  # ten rows at a time
     again = graph.build(choose(light, records), light, None)
     for name in built.variables:
         assert again[name].values.tobytes() == built[name].values.tobytes(), name

@@ -1,0 +1,62 @@
+"""Frames that masters are made of: read, and sorted into those that can be used and those that cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import FrameError, InputError
+from ..io.readers import read_frame
+from .frame import trim_raw
+from .run import Failed, run
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Record = Mapping[str, Any]
+#: Bytes of float32 pixels that one task holds.
+BAND_BYTES = 256 * 2**20
+
+
+def read(record: Record) -> np.ndarray:
+    """Pixels of a frame, float32 (ny, nx), trimmed and without overscan."""
+    return trim_raw(read_frame(record["path"], record["hdu"])[0], record)[0].astype(np.float32)
+
+
+def bands(shape: tuple[int, int], n: int) -> list[tuple[int, int]]:
+    """First and last row (half-open) of bands that hold `BAND_BYTES` of `n` frames."""
+    ny, nx = shape
+    height = max(1, min(ny, BAND_BYTES // (4 * nx * n)))
+    return [(i, min(i + height, ny)) for i in range(0, ny, height)]
+
+
+def _unfit(record: Record) -> str:
+    """Why a frame cannot be used; empty where it can."""
+    try:
+        pixels = read(record)
+    except FrameError as error:
+        return str(error)
+    return "" if np.isfinite(pixels).any() else f"{record['path']}: no pixel holds a number"
+
+
+def usable_of(records: Sequence[Record], client: Client | None) -> tuple[list[Record], list[str]]:
+    """The frames that can be read, and what is wrong with the others."""
+    problems = {
+        r["path"]: f"{r['path']}: {why.reason}" if isinstance(why, Failed) else why
+        for r, why in run(_unfit, records, client=client)
+    }
+    return [r for r in records if not problems[r["path"]]], sorted(why for why in problems.values() if why)
+
+
+def each(
+    function: Callable[..., Any], items: Sequence[Any], *shared: Any, client: Client | None
+) -> Iterator[tuple[Any, Any]]:
+    """Like `run`, where no item may fail."""
+    for item, result in run(function, items, *shared, client=client):
+        if isinstance(result, Failed):
+            raise InputError(
+                f"the masters cannot be made: {result.reason}; use fewer workers with more memory"
+            )
+        yield item, result
