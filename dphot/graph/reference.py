@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,9 +135,9 @@ def rank(
         )
     widths = np.array([glances[i].fwhm for i in good])
     sharpest = np.nanmin(widths) if np.isfinite(widths).any() else 1.0
-    scores = [_found_again(glances, i, good) * sharpest / (w if np.isfinite(w) else 10 * sharpest)
-              for i, w in zip(good, widths, strict=True)]  # fmt: skip
-    return [candidates[good[i]] for i in np.argsort(-np.array(scores), kind="stable")]
+    scores = _found_again([glances[i] for i in good]) * sharpest
+    scores /= np.where(np.isfinite(widths), widths, 10 * sharpest)
+    return [candidates[good[i]] for i in np.argsort(-scores, kind="stable")]
 
 
 def build(
@@ -166,16 +167,15 @@ def build(
     raise NoReference(str(first)) from first
 
 
-def _found_again(glances: Sequence[Glance], this: int, others: Sequence[int]) -> float:
-    """Stars of a frame, on average, that the other frames show too."""
-    counts = [float(glances[this].x.size)]
-    for other in others:
-        if other != this:
-            try:
-                counts.append(match(glances[this].x, glances[this].y, glances[other].x, glances[other].y).n)
-            except AlignmentError:
-                counts.append(0.0)
-    return float(np.mean(counts))
+def _found_again(glances: Sequence[Glance]) -> np.ndarray:
+    """Stars of each frame, on average over all frames, that the others show too."""
+    common = np.diag([float(glance.x.size) for glance in glances])
+    for i, j in combinations(range(len(glances)), 2):
+        try:
+            common[i, j] = match(glances[i].x, glances[i].y, glances[j].x, glances[j].y).n
+        except AlignmentError:
+            continue
+    return (common + np.triu(common, 1).T).mean(axis=1)
 
 
 def named(records: Sequence[Record], name: str) -> Record:
