@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import __version__, commands
+from . import __version__, commands, upkeep
 from .config import Config, descriptions
 from .errors import DphotError, InputError
 
@@ -110,9 +110,11 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dphot {__version__}")
     commands_ = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
-    def add(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    def add(
+        name: str, about: str, run: upkeep.Command | None = None, epilog: str | None = None
+    ) -> argparse.ArgumentParser:
         sub = commands_.add_parser(name, help=about, description=about, epilog=epilog, formatter_class=text)
-        sub.set_defaults(run=getattr(commands, name))
+        sub.set_defaults(run=run or getattr(commands, name))
         sub.add_argument(
             "--json", action="store_true", help="print one JSON object of results as the last line"
         )
@@ -154,7 +156,7 @@ def build() -> argparse.ArgumentParser:
     _where(sub)
     _settings(sub)
 
-    sub = add("differential", "the light curve of a target", FLAGS)
+    sub = add("differential", "the light curve of a target", epilog=FLAGS)
     sub.add_argument("store")
     _curve(sub)
     sub.add_argument("--csv", default=None, metavar="FILE", help="write the light curve, one row a frame")
@@ -167,7 +169,7 @@ def build() -> argparse.ArgumentParser:
     _curve(sub)
     sub.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
-    sub = add("export", "measurements and light curves in another format", FORMATS)
+    sub = add("export", "measurements and light curves in another format", epilog=FORMATS)
     sub.add_argument("store")
     sub.add_argument(
         "output", help="a file (a folder for zarr); .csv, .parquet, .nc, .zarr or .phot tells the format"
@@ -177,6 +179,8 @@ def build() -> argparse.ArgumentParser:
     )
     _curve(sub)
     sub.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+    upkeep.parsers(add)
 
     sub = add("demo", "simulate the tutorial's night, reduce it, write the report, compare with the truth")
     sub.add_argument("--folder", default="dphot-demo", help="where to work [dphot-demo]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,13 @@ from .errors import InputError
 from .formats import export as write_export
 from .formats import light_curve_csv, refuse_existing
 from .io.frames import scan as make_scan
-from .progress import Progress
 from .reduction import reduce as make_reduction
+from .saying import progress, say
 from .store import Store
 from .summaries import curve_lines, curve_summary, store_lines, store_summary
 from .telescope import PRESETS, Telescope, get, known
 
 Result = dict[str, Any]
-
-
-def _say(arguments: argparse.Namespace, text: object) -> None:
-    """A message: on the standard output, which belongs to the result under --json."""
-    if not arguments.quiet:
-        print(text, file=sys.stderr if arguments.json else sys.stdout)
-
-
-def _progress(arguments: argparse.Namespace) -> Progress:
-    return Progress(False) if arguments.quiet else Progress(lines=True)
 
 
 def _indices(text: str | None, option: str) -> list[int] | None:
@@ -67,14 +56,14 @@ def simulate(arguments: argparse.Namespace) -> Result:
     from .simulate import write_nights
 
     size = {} if arguments.size is None else {"size": arguments.size}
-    with _progress(arguments).counter("simulate") as count:
+    with progress(arguments).counter("simulate") as count:
         folders = write_nights(
             arguments.folder, nights=arguments.nights, frames=arguments.frames, seed=arguments.seed,
             preset=arguments.preset, compress=arguments.compress, overwrite=arguments.overwrite,
             progress=count, **size,
         )  # fmt: skip
     for folder in folders:
-        _say(arguments, folder)
+        say(arguments, folder)
     return {"folders": [str(f) for f in folders]}
 
 
@@ -84,33 +73,33 @@ def telescope(arguments: argparse.Namespace) -> Result:
         telescopes = known()
         for name, one in sorted(telescopes.items()):
             also = ", ".join(n for n in one.names if n != name)
-            _say(arguments, f"{name}  ({also})" if also else name)
+            say(arguments, f"{name}  ({also})" if also else name)
         return {"telescopes": sorted(telescopes)}
     if not arguments.name:
         raise InputError(f"{arguments.action}: give the name of a telescope, or a TOML file")
     if arguments.action == "add":
         added = Telescope.from_toml(arguments.name)
         path = added.save(overwrite=arguments.overwrite)
-        _say(arguments, f"telescope {added.name!r} kept in {path}")
+        say(arguments, f"telescope {added.name!r} kept in {path}")
         if any(added.name == Telescope.from_toml(preset).name for preset in PRESETS.glob("*.toml")):
-            _say(arguments, "it stands before dphot's own of that name")
+            say(arguments, "it stands before dphot's own of that name")
         return {"telescope": added.name, "path": str(path)}
     shown = get(arguments.name)
     missing = dict(shown.missing())
-    _say(arguments, shown.to_toml())
+    say(arguments, shown.to_toml())
     for name, cost in missing.items():
-        _say(arguments, f"# {name} is not known: {cost}")
+        say(arguments, f"# {name} is not known: {cost}")
     return {"telescope": shown.name, "toml": shown.to_toml(), "missing": missing}
 
 
 def scan(arguments: argparse.Namespace) -> Result:
     """`dphot scan`"""
     table = make_scan(arguments.folder, telescope=arguments.telescope)
-    _say(arguments, table)
+    say(arguments, table)
     records = table.to_pandas().to_dict("records")
     errors = [{"path": r["path"], "error": r["error"]} for r in records if r["error"]]
     if arguments.errors:
-        _say(arguments, "\n".join(f"{e['path']}: {e['error']}" for e in errors) or "every file can be used")
+        say(arguments, "\n".join(f"{e['path']}: {e['error']}" for e in errors) or "every file can be used")
     counts: dict[str, int] = {}
     for r in records:
         kind = "unusable" if r["error"] else (r["type"] or "unknown")
@@ -129,9 +118,9 @@ def reduce(arguments: argparse.Namespace) -> Result:
     """`dphot reduce`"""
     store = make_reduction(
         arguments.folder, arguments.store, settings(arguments), workers=arguments.workers,
-        scheduler=arguments.scheduler, overwrite=arguments.overwrite, progress=_progress(arguments),
+        scheduler=arguments.scheduler, overwrite=arguments.overwrite, progress=progress(arguments),
     )  # fmt: skip
-    _say(arguments, "\n".join(store_lines(store)))
+    say(arguments, "\n".join(store_lines(store)))
     return store_summary(store)
 
 
@@ -162,11 +151,11 @@ def differential(arguments: argparse.Namespace) -> Result:
         pick(store, arguments.filter).load(), arguments.target, **_curve_options(arguments)
     )
     result = curve_summary(lc)
-    _say(arguments, "\n".join(curve_lines(result)))
+    say(arguments, "\n".join(curve_lines(result)))
     if arguments.csv:
         light_curve_csv(lc, arguments.csv)
         result["csv"] = arguments.csv
-        _say(arguments, f"  {arguments.csv}: {lc.sizes['time']} rows")
+        say(arguments, f"  {arguments.csv}: {lc.sizes['time']} rows")
     return result
 
 
@@ -181,9 +170,9 @@ def report(arguments: argparse.Namespace) -> Result:
         store, output, target=arguments.target, png=arguments.png, overwrite=arguments.overwrite,
         filters=None if arguments.filter is None else [arguments.filter], **_curve_options(arguments),
     )  # fmt: skip
-    _say(arguments, output)
+    say(arguments, output)
     if pngs:
-        _say(arguments, f"{len(pngs)} plots in {arguments.png}")
+        say(arguments, f"{len(pngs)} plots in {arguments.png}")
     return {"report": str(output), "png": [str(p) for p in pngs]}
 
 
@@ -199,7 +188,7 @@ def export(arguments: argparse.Namespace) -> Result:
         overwrite=arguments.overwrite,
         **_curve_options(arguments),
     )
-    _say(arguments, arguments.output)
+    say(arguments, arguments.output)
     return {"output": arguments.output, "format": kind}
 
 
@@ -207,7 +196,7 @@ def demo(arguments: argparse.Namespace) -> Result:
     """`dphot demo`"""
     result = run_demo(
         arguments.folder, seed=arguments.seed, overwrite=arguments.overwrite, workers=arguments.workers,
-        scheduler=arguments.scheduler, progress=_progress(arguments),
+        scheduler=arguments.scheduler, progress=progress(arguments),
     )  # fmt: skip
     lines = [
         f"{result['frames']} frames, {result['stars']} stars, {result['apertures']} apertures: "
@@ -218,5 +207,5 @@ def demo(arguments: argparse.Namespace) -> Result:
         f"store   {result['store']}",
         f"report  {result['report']}",
     ]
-    _say(arguments, "\n".join(lines))
+    say(arguments, "\n".join(lines))
     return result

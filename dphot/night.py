@@ -26,6 +26,7 @@ from .graph.frame import Step, trimmed_shape, unit
 from .graph.reference import NoReference
 from .io.choice import dark_misfit
 from .io.site import site_of
+from .lineage import commit_facts
 from .planning import NightSeries
 from .progress import Progress
 from .store import Store, Transaction
@@ -123,6 +124,7 @@ def run(
                     raise
                 waiting.append(series)
         tx.write_night(night, {"series": [records[name] for name in filters]})
+        tx.metadata = commit_facts(night, [records[name] for name in filters])
     return [records[name] for name in filters]
 
 

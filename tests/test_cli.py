@@ -232,7 +232,22 @@ def test_every_setting_is_an_option_with_its_text(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "telescope", "scan", "reduce", "differential", "report", "export", "demo"]
+    "command",
+    [
+        "simulate",
+        "telescope",
+        "scan",
+        "reduce",
+        "differential",
+        "report",
+        "export",
+        "demo",
+        "history",
+        "tag",
+        "diff",
+        "rollback",
+        "gc",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit, match="0"):

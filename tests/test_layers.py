@@ -17,11 +17,12 @@ LAYERS = [
     {"io", "store"},
     {"graph", "cluster"},
     {"cube", "calibration", "alignment", "photometry", "differential"},
+    {"lineage"},
     {"planning", "night"},
-    {"phot", "summaries"},
+    {"phot", "summaries", "changes", "saying"},
     {"reduction", "views", "formats"},
     {"demo"},
-    {"commands"},
+    {"commands", "upkeep"},
     {"cli", "__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -2,10 +2,12 @@
 
 from .plain import write_plain_zarr
 from .reading import read_dataset
-from .store import Commit, Store
+from .store import Store
 from .transactions import ConflictError, FrameSlots, Transaction, write_frames
+from .versions import Collected, Commit
 
 __all__ = [
+    "Collected",
     "Commit",
     "ConflictError",
     "FrameSlots",

@@ -13,6 +13,7 @@ MASTERS = "masters"
 PHOTOMETRY = "photometry"
 STACK = "stack"
 NIGHTS = "nights"
+HISTORY = "history"
 
 #: The name of a filter that is not known; no quoted name can be a lone percent sign.
 _EMPTY = "%"

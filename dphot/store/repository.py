@@ -97,11 +97,22 @@ def open_existing(path: str) -> icechunk.Repository:
         if not folder.exists():
             raise StoreError(f"{path}: no such store; check the name, or make one with `dphot reduce`")
         if not (folder / "refs").is_dir() and not (folder / "repo").exists():
-            raise StoreError(f"{path}: not a dphot store (nor any Icechunk repository)")
+            raise StoreError(f"{path}: not a dphot store, but {_kind(folder)}")
     with errors(path):
         if is_remote(path) and not icechunk.Repository.exists(storage(path)):
             raise StoreError(f"{path}: no such store; check the name, or make one with `dphot reduce`")
         return icechunk.Repository.open(storage(path))
+
+
+def _kind(folder: Path) -> str:
+    """What a path holds that is no Icechunk repository."""
+    if not folder.is_dir():
+        return "a file"
+    for mark, kind in (("zarr.json", "plain Zarr (format 3)"), (".zgroup", "plain Zarr (format 2)"),
+                       (".zarray", "plain Zarr (format 2)"), (".zmetadata", "plain Zarr (format 2)")):  # fmt: skip
+        if (folder / mark).is_file():
+            return f"{kind}; open it with xarray.open_zarr"
+    return "another folder; name the store itself, or make one with `dphot reduce`"
 
 
 @contextmanager

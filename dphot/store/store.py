@@ -5,12 +5,9 @@ from __future__ import annotations
 import html
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import icechunk
@@ -19,30 +16,16 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from ..schema import FORMAT_VERSION
-from . import encodings, layout, lock, reading, repository
+from . import encodings, layout, making, opening, reading, repository, versions
 from .reading import Lazy
 from .transactions import Transaction
+from .versions import Collected, Commit
 
 T = TypeVar("T")
 
 #: Frames to a Dask chunk of raw frames, and rows to one of photometry.
 _FRAMES_CHUNK = 16
 _ROWS_CHUNK = 4096
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One commit of a store's history."""
-
-    id: str
-    """Identity; `Store.open(path, snapshot=id)` reads the store as it was."""
-    time: datetime
-    """When, UTC."""
-    message: str
-    """What it did."""
-    metadata: dict[str, Any]
-    """What its writer kept with it."""
 
 
 class Store:
@@ -78,26 +61,8 @@ class Store:
         StoreError
             If something is there, or the place cannot be written.
         """
-        name = os.fspath(path)
-        attributes = encodings.plain({**attrs, "format": layout.FORMAT, "format_version": FORMAT_VERSION})
-        cls.refuse_existing(name, overwrite)
-        if repository.is_remote(name):
-            _initialise(name, attributes)
-            return cls.open(name)
-        folder = repository.folder(name)
-        # made aside and renamed, so that a crash leaves no half-made store under its name
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-        with repository.errors(name):
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _initialise(str(aside), attributes)
-                if overwrite and folder.exists():
-                    with lock.exclusive(folder, wait=0):
-                        _delete(folder)
-                aside.rename(folder)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-        return cls.open(name)
+        making.create(os.fspath(path), attrs, overwrite)
+        return cls.open(path)
 
     @classmethod
     def refuse_existing(cls, path: str | os.PathLike[str], overwrite: bool = False) -> bool:
@@ -108,18 +73,7 @@ class Store:
         StoreError
             If something is there and `overwrite` is not given, or it is no dphot store, or lies in a bucket.
         """
-        name = os.fspath(path)
-        if repository.is_remote(name):
-            with repository.errors(name):
-                if icechunk.Repository.exists(repository.storage(name)):
-                    raise StoreError(f"{name}: exists; choose another name, or delete the prefix")
-            return False
-        if not os.path.lexists(repository.folder(name)):
-            return False
-        if not overwrite:
-            raise StoreError(f"{name}: exists; choose another name, or pass --overwrite")
-        cls.open(name)  # only a dphot store may be deleted
-        return True
+        return making.refuse_existing(os.fspath(path), overwrite)
 
     @classmethod
     def replace(cls, path: str | os.PathLike[str], by: str | os.PathLike[str]) -> None:
@@ -137,12 +91,7 @@ class Store:
         StoreError
             If the old one is no dphot store, or is being written.
         """
-        cls.refuse_existing(path, overwrite=True)
-        folder = repository.folder(os.fspath(path))
-        with repository.errors(os.fspath(path)):
-            with lock.exclusive(folder, wait=0):
-                _delete(folder)
-            repository.folder(os.fspath(by)).rename(folder)
+        making.replace(os.fspath(path), os.fspath(by))
 
     @classmethod
     def open(
@@ -171,40 +120,8 @@ class Store:
             If there is no dphot store, no such version, a newer format, or it cannot be read.
         """
         name = os.fspath(path)
-        if sum(v is not None for v in (tag, snapshot, as_of)) > 1:
-            raise StoreError(f"{name}: give one of tag, snapshot and as_of")
-        repo = repository.open_existing(name)
-        version = tag or snapshot or as_of
-        doing = f"version {str(version)!r} not found" if version else "it cannot be read"
-        with repository.errors(name, doing):
-            if tag is not None:
-                session = repo.readonly_session(tag=tag)
-            elif snapshot is not None:
-                session = repo.readonly_session(snapshot_id=snapshot)
-            elif as_of is not None:
-                session = repo.readonly_session(repository.BRANCH, as_of=_instant(as_of))
-            else:
-                session = repo.readonly_session(repository.BRANCH)
-            # read here, because Zarr takes a snapshot that is damaged or missing for an empty one
-            next(iter(repo.ancestry(snapshot_id=session.snapshot_id)))
-        store = cls(name, repo, session, pinned=bool(version))
-        store._check_format()
-        return store
-
-    def _check_format(self) -> None:
-        with repository.errors(self.path, "it cannot be read"):
-            try:
-                attrs = dict(self._root.attrs)
-            except FileNotFoundError:
-                attrs = {}
-        if attrs.get("format") != layout.FORMAT:
-            raise StoreError(f"{self.path}: an Icechunk repository, but not a dphot store")
-        version = attrs.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise StoreError(
-                f"{self.path}: its format is version {version}, this dphot reads up to {FORMAT_VERSION}; "
-                "update dphot"
-            )
+        repo, session = opening.connect(name, tag, snapshot, as_of)
+        return cls(name, repo, session, pinned=bool(tag or snapshot or as_of))
 
     @property
     def _root(self) -> zarr.Group:
@@ -278,15 +195,28 @@ class Store:
         array = self._root.get(f"{group}/digest")
         return {str(d) for d in np.asarray(array[:]) if d} if isinstance(array, zarr.Array) else set()
 
-    def history(self) -> list[Commit]:
-        """The commits up to the state that is open, the newest first."""
+    def history(self, everything: bool = False) -> list[Commit]:
+        """The commits up to the state that is open, the newest first.
+
+        Parameters
+        ----------
+        everything : bool
+            Also what a rollback left behind, and what `collect` let go; `Commit.state` tells.
+        """
+        with repository.errors(self.path, "its history cannot be read"):
+            return versions.history(self._repo, self.session, everything)
+
+    def at(self, version: str) -> Store:
+        """The store at another version: a tag, a commit's identity or the beginning of one, or a date.
+
+        Raises
+        ------
+        StoreError
+            If there is no such version, or it cannot be read any more.
+        """
         with repository.errors(self.path):
-            ancestry = self._repo.ancestry(snapshot_id=self.session.snapshot_id)
-            commits = [
-                Commit(info.id, info.written_at, info.message, encodings.restore(dict(info.metadata)))
-                for info in ancestry
-            ]
-        return commits[:-1]  # the first of all is Icechunk's own, of an empty repository
+            chosen = versions.resolve(self._repo, self.session, self.path, version)
+        return Store.open(self.path, **chosen)  # type: ignore[arg-type]
 
     @property
     def tags(self) -> dict[str, str]:
@@ -294,7 +224,7 @@ class Store:
         return {t: self._repo.lookup_tag(t) for t in sorted(self._repo.list_tags())}
 
     def tag(self, name: str) -> None:
-        """Give the state that is open a name, for ever.
+        """Give the state that is open a name, for ever: `collect` keeps it.
 
         Raises
         ------
@@ -303,6 +233,64 @@ class Store:
         """
         with repository.errors(self.path, f"tag {name!r}"):
             self._repo.create_tag(name, snapshot_id=self.session.snapshot_id)
+
+    def rollback(self, to: str, wait: float = 60.0) -> str:
+        """Go back to an earlier version: a new commit with its contents, whose history is that version's.
+
+        What came after it is kept until `collect`: `history` lists it as undone, and each of its commits opens by
+        its identity (``Store.open(path, snapshot=...)``).
+
+        Parameters
+        ----------
+        to : str
+            The version (see `at`).
+        wait : float
+            How long to wait for another writer, s.
+
+        Returns
+        -------
+        str
+            Identity of the new commit.
+
+        Raises
+        ------
+        StoreError
+            If there is no such version, it is the present one, or another writer does not finish in time.
+        """
+        self._writable()
+        goal = self.at(to).session.snapshot_id
+        state = versions.rollback(self._repo, self.path, goal, wait)
+        self.refresh()
+        return state
+
+    def collect(self, older_than: timedelta, dry_run: bool = False, wait: float = 60.0) -> Collected:
+        """Delete what only versions older than an age hold; the present state and tagged ones stay whole.
+
+        The history goes on listing the versions that went. A process that has such a version open cannot read on.
+        In a bucket, where no lock tells of an append under way, the age must be a week or more.
+
+        Parameters
+        ----------
+        older_than : timedelta
+            The age.
+        dry_run : bool
+            Delete nothing; only say which commits would go.
+        wait : float
+            How long to wait for a writer, s.
+
+        Raises
+        ------
+        StoreError
+            If a writer does not finish in time, or the age does not serve.
+        """
+        self._writable()
+        gone = versions.collect(self._repo, self.path, older_than, wait, dry_run)
+        self.refresh()
+        return gone
+
+    def _writable(self) -> None:
+        if self._pinned:
+            raise StoreError(f"{self.path}: opened at a fixed version; to write, open it without one")
 
     def transaction(
         self, message: str, metadata: Mapping[str, Any] | None = None, wait: float = 60.0
@@ -323,8 +311,7 @@ class Store:
         Transaction
             For a ``with`` statement, which raises StoreError if another writer does not finish in time.
         """
-        if self._pinned:
-            raise StoreError(f"{self.path}: opened at a fixed version; to write, open it without one")
+        self._writable()
         return Transaction(self.path, self._repo, message, metadata, wait, done=self.refresh)
 
     def refresh(self) -> None:
@@ -352,26 +339,3 @@ class Store:
         if nights := [record["night"] for record in self.nights]:
             out["nights"] = f"{len(nights)} ({nights[0]} to {nights[-1]})"
         return out
-
-
-def _initialise(path: str, attributes: dict[str, Any]) -> None:
-    repo = repository.create(path)
-    session = repo.writable_session(repository.BRANCH)
-    zarr.create_group(session.store, attributes=attributes)
-    session.commit("Create the store")
-
-
-def _delete(folder: Path) -> None:
-    """Delete a store, first out of the way under another name, so that no half of it is ever found."""
-    gone = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(gone)
-    shutil.rmtree(gone)
-
-
-def _instant(when: datetime | str) -> datetime:
-    """An aware instant; UTC unless it says otherwise."""
-    try:
-        parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
-    except ValueError as error:
-        raise StoreError(f"as_of {when!r} is not a date; write 2026-11-22 or 2026-11-22T03:00") from error
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -63,7 +63,7 @@ class TestCreateAndOpen:
         assert Store.open(store.path).attrs["field"] == "WASP-12"
 
     def test_a_crash_while_creating_leaves_nothing(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("dphot.store.store.zarr.create_group", lambda *a, **k: 1 / 0)
+        monkeypatch.setattr("dphot.store.making.zarr.create_group", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             Store.create(tmp_path / "a.dphot", {})
         assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,77 @@
+"""Making a store, and putting one in the place of another: no half of either is ever found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import icechunk
+import zarr
+
+from ..errors import StoreError
+from ..schema import FORMAT_VERSION
+from . import encodings, layout, lock, opening, repository
+
+
+def create(path: str, attrs: Mapping[str, Any], overwrite: bool) -> None:
+    """Make an empty store (see `Store.create`)."""
+    attributes = encodings.plain({**attrs, "format": layout.FORMAT, "format_version": FORMAT_VERSION})
+    refuse_existing(path, overwrite)
+    if repository.is_remote(path):
+        _initialise(path, attributes)
+        return
+    folder = repository.folder(path)
+    # made aside and renamed, so that a crash leaves no half-made store under its name
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    with repository.errors(path):
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _initialise(str(aside), attributes)
+            if overwrite and folder.exists():
+                with lock.exclusive(folder, wait=0):
+                    _delete(folder)
+            aside.rename(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def refuse_existing(path: str, overwrite: bool) -> bool:
+    """Whether a store is there that may be overwritten (see `Store.refuse_existing`)."""
+    if repository.is_remote(path):
+        with repository.errors(path):
+            if icechunk.Repository.exists(repository.storage(path)):
+                raise StoreError(f"{path}: exists; choose another name, or delete the prefix")
+        return False
+    if not os.path.lexists(repository.folder(path)):
+        return False
+    if not overwrite:
+        raise StoreError(f"{path}: exists; choose another name, or pass --overwrite")
+    opening.connect(path)  # only a dphot store may be deleted
+    return True
+
+
+def replace(path: str, by: str) -> None:
+    """Put one local store in the place of another (see `Store.replace`)."""
+    refuse_existing(path, overwrite=True)
+    folder = repository.folder(path)
+    with repository.errors(path):
+        with lock.exclusive(folder, wait=0):
+            _delete(folder)
+        repository.folder(by).rename(folder)
+
+
+def _initialise(path: str, attributes: dict[str, Any]) -> None:
+    repo = repository.create(path)
+    session = repo.writable_session(repository.BRANCH)
+    zarr.create_group(session.store, attributes=attributes)
+    session.commit("Create the store")
+
+
+def _delete(folder: Path) -> None:
+    """Delete a store, first out of the way under another name, so that no half of it is ever found."""
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.rename(gone)
+    shutil.rmtree(gone)

@@ -1,0 +1,65 @@
+"""Opening a store: at its last commit or an earlier one, and nothing that is no store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import icechunk
+
+from ..errors import StoreError
+from ..schema import FORMAT_VERSION
+from . import layout, repository
+
+
+def connect(
+    path: str,
+    tag: str | None = None,
+    snapshot: str | None = None,
+    as_of: datetime | str | None = None,
+) -> tuple[icechunk.Repository, icechunk.Session]:
+    """A store's repository, and a read-only session (see `Store.open`)."""
+    if sum(v is not None for v in (tag, snapshot, as_of)) > 1:
+        raise StoreError(f"{path}: give one of tag, snapshot and as_of")
+    repo = repository.open_existing(path)
+    version = tag or snapshot or as_of
+    doing = f"version {str(version)!r} not found" if version else "it cannot be read"
+    with repository.errors(path, doing):
+        if tag is not None:
+            session = repo.readonly_session(tag=tag)
+        elif snapshot is not None:
+            session = repo.readonly_session(snapshot_id=snapshot)
+        elif as_of is not None:
+            session = repo.readonly_session(repository.BRANCH, as_of=_instant(as_of))
+        else:
+            session = repo.readonly_session(repository.BRANCH)
+        # read here, because Zarr takes a snapshot that is damaged or missing for an empty one
+        first = next(iter(repo.ancestry(snapshot_id=session.snapshot_id)))
+    if as_of is not None and first.parent_id is None:
+        raise StoreError(f"{path}: no version of {as_of} is kept; `dphot history` lists those that are")
+    _check_format(path, session)
+    return repo, session
+
+
+def _check_format(path: str, session: icechunk.Session) -> None:
+    with repository.errors(path, "it cannot be read"):
+        try:
+            attrs = dict(repository.root_group(session).attrs)
+        except FileNotFoundError:
+            attrs = {}
+    if attrs.get("format") != layout.FORMAT:
+        raise StoreError(f"{path}: an Icechunk repository, but not a dphot store")
+    version = attrs.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: its format is version {version}, this dphot reads up to {FORMAT_VERSION}; update dphot "
+            "(pip install -U dphot), or read it where it was written and export it"
+        )
+
+
+def _instant(when: datetime | str) -> datetime:
+    """An aware instant; UTC unless it says otherwise."""
+    try:
+        parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
+    except ValueError as error:
+        raise StoreError(f"as_of {when!r} is not a date; write 2026-11-22 or 2026-11-22T03:00") from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

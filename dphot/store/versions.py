@@ -1,0 +1,188 @@
+"""Versions of a store: its history, names for versions, going back, and letting go of what is old."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import icechunk
+import numpy as np
+import xarray as xr
+import zarr
+
+from ..errors import StoreError
+from . import encodings, layout, lock, reading, repository
+
+#: Branches that keep what a rollback left behind are named by this and the instant.
+UNDONE = "undone-"
+_STAMP = "%Y%m%dT%H%M%S%fZ"
+#: Objects in a bucket that no commit refers to may belong to an append on another machine until they are so old.
+REMOTE_AGE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a store's history."""
+
+    id: str
+    """Identity; `Store.open(path, snapshot=id)` reads the store as it was."""
+    time: datetime
+    """When, UTC."""
+    message: str
+    """What it did."""
+    metadata: dict[str, Any]
+    """What its writer kept with it."""
+    state: str = ""
+    """``undone``: left behind by a rollback. ``collected``: listed, but no longer readable. Else empty."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `collect` let go."""
+
+    commits: list[Commit]
+    """Versions that can no longer be read."""
+    bytes: int
+    """Bytes of all that was deleted."""
+
+
+def history(repo: icechunk.Repository, session: icechunk.Session, everything: bool = False) -> list[Commit]:
+    """The commits up to a session's state, the newest first (see `Store.history`)."""
+    kept = list(_ancestry(repo, session.snapshot_id))
+    if not everything:
+        return kept
+    seen = {commit.id for commit in kept}
+    for branch in sorted(repo.list_branches()):
+        if branch.startswith(UNDONE):
+            undone = [c for c in _ancestry(repo, repo.lookup_branch(branch)) if c.id not in seen]
+            kept += [replace(commit, state="undone") for commit in undone]
+            seen |= {commit.id for commit in undone}
+    tagged = {repo.lookup_tag(tag) for tag in repo.list_tags()}
+    kept += [
+        replace(c, state="" if c.id in tagged else "collected") for c in _log(session) if c.id not in seen
+    ]
+    return sorted(kept, key=lambda commit: commit.time, reverse=True)
+
+
+def _ancestry(repo: icechunk.Repository, snapshot: str) -> Iterator[Commit]:
+    for info in repo.ancestry(snapshot_id=snapshot):
+        if info.parent_id is not None:  # the first of all is Icechunk's own, of an empty repository
+            yield Commit(info.id, info.written_at, info.message, encodings.restore(dict(info.metadata)))
+
+
+def _log(session: Any) -> list[Commit]:
+    """Commits that a garbage collection let go, as it wrote them down."""
+    if layout.HISTORY not in repository.root_group(session):
+        return []
+    rows = [json.loads(str(text)) for text in reading.read_dataset(session, layout.HISTORY)["commit"].values]
+    return [Commit(**{**encodings.restore(r), "time": datetime.fromisoformat(r["time"])}) for r in rows]
+
+
+def resolve(repo: icechunk.Repository, session: icechunk.Session, path: str, version: str) -> dict[str, str]:
+    """What a version's name means, as an argument of `Store.open`.
+
+    Parameters
+    ----------
+    version : str
+        A tag, a commit's identity or its beginning (4 letters or more), or an instant.
+
+    Raises
+    ------
+    StoreError
+        If there is no such version, or the beginning fits several commits.
+    """
+    if version in repo.list_tags():
+        return {"tag": version}
+    known = [c for c in history(repo, session, everything=True) if c.id.startswith(version.upper())]
+    if len(version) >= 4 and len(known) == 1:
+        return {"snapshot": known[0].id}
+    try:
+        datetime.fromisoformat(version)
+    except ValueError:
+        what = f"fits {len(known)} commits" if known else "is no version"
+        raise StoreError(
+            f"{path}: {version!r} {what}; give a tag, a commit as `dphot history` lists them, or a date"
+        ) from None
+    return {"as_of": version}
+
+
+def exclusive(path: str, wait: float) -> AbstractContextManager[None]:
+    """The lock of a local store; a bucket's conditional writes need none."""
+    return nullcontext() if repository.is_remote(path) else lock.exclusive(repository.folder(path), wait)
+
+
+def rollback(repo: icechunk.Repository, path: str, to: str, wait: float) -> str:
+    """Make a new state with the contents of an earlier commit (see `Store.rollback`); returns its identity."""
+    with exclusive(path, wait), repository.errors(path, "rollback"):
+        tip = repo.lookup_branch(repository.BRANCH)
+        if tip == to:
+            raise StoreError(f"{path}: {to} is the state already")
+        now = datetime.now(UTC)
+        # the new state is made aside and the branch moves once: nothing in between is ever found
+        aside, undone = f"rollback-{now:{_STAMP}}", f"{UNDONE}{now:{_STAMP}}"
+        repo.create_branch(undone, tip)
+        repo.create_branch(aside, to)
+        try:
+            session = repo.writable_session(aside)
+            repository.root_group(session, "r+").attrs["rollback"] = {"to": to, "from": tip}
+            state = session.commit(f"Roll back to {to}", metadata={"to": to, "from": tip})
+            repo.reset_branch(repository.BRANCH, state, from_snapshot_id=tip)
+        except BaseException:
+            repo.delete_branch(undone)
+            raise
+        finally:
+            repo.delete_branch(aside)
+    return state
+
+
+def collect(
+    repo: icechunk.Repository, path: str, older_than: timedelta, wait: float, dry_run: bool
+) -> Collected:
+    """Delete versions older than an age (see `Store.collect`)."""
+    if older_than < timedelta(0):
+        raise StoreError(f"{path}: an age of {older_than} lies in the future; give 0d or more")
+    if repository.is_remote(path) and older_than < REMOTE_AGE:
+        raise StoreError(
+            f"{path}: an append on another machine may be under way, and its frames younger than the age given "
+            f"would be deleted; give {REMOTE_AGE.days}d or more"
+        )
+    with exclusive(path, wait), repository.errors(path, "garbage collection"):
+        before = datetime.now(UTC) - older_than
+        branches = sorted(b for b in repo.list_branches() if b.startswith(UNDONE))
+        left = [b for b in branches if _made(b) < before]
+        tip = repo.lookup_branch(repository.BRANCH)
+        keep = {repo.lookup_tag(tag) for tag in repo.list_tags()}
+        keep |= {repo.lookup_branch(branch) for branch in branches if branch not in left}
+        session = repo.readonly_session(repository.BRANCH)
+        commits = [c for c in history(repo, session, everything=True) if c.state != "collected"]
+        old = [c for c in commits if c.time < before and c.id not in keep]
+        if [c.id for c in old] == [tip]:
+            old = []  # the state that is open stays; where others go, the commit that lists them takes its place
+        if dry_run:
+            return Collected(old, repo.garbage_collect(before, dry_run=True).bytes_deleted)
+        for branch in left:
+            repo.delete_branch(branch)
+        if old:
+            _write_log(repo, [replace(c, state="") for c in old])
+            repo.expire_snapshots(older_than=before)
+        return Collected(old, repo.garbage_collect(before).bytes_deleted)
+
+
+def _made(branch: str) -> datetime:
+    return datetime.strptime(branch.removeprefix(UNDONE), _STAMP).replace(tzinfo=UTC)
+
+
+def _write_log(repo: icechunk.Repository, commits: list[Commit]) -> None:
+    """Write down commits that are about to go, so that the history still tells of them."""
+    session = repo.writable_session(repository.BRANCH)
+    entries = {c.id: c for c in [*_log(session), *commits]}
+    rows = sorted(entries.values(), key=lambda commit: commit.time)
+    texts = [json.dumps(encodings.plain({**asdict(c), "time": c.time.isoformat()})) for c in rows]
+    ds = xr.Dataset({"commit": ("commit_number", np.array(texts, np.dtypes.StringDType()))})
+    root: zarr.Group = repository.root_group(session, "r+")
+    encodings.write_dataset(root, layout.HISTORY, ds)
+    session.commit(f"Let go of {len(commits)} old versions", metadata={"collected": len(commits)})

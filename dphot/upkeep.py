@@ -1,0 +1,121 @@
+"""Commands that look after a store: its history, versions, lineage and health."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from .changes import change_lines, changes
+from .errors import InputError
+from .lineage import commit_line
+from .saying import say
+from .store import Store
+
+Result = dict[str, Any]
+Command = Callable[[argparse.Namespace], Result]
+Add = Callable[..., argparse.ArgumentParser]
+
+VERSION = "a tag, a commit (or the beginning of one), or a date"
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def parsers(add: Add) -> None:
+    """Add the commands to the command line."""
+    sub = add("history", "the commits of a store: when, which night, frames, settings, precision", history)
+    sub.add_argument("store")
+
+    sub = add("tag", "give the present state of a store a name, for ever; or list the names", tag)
+    sub.add_argument("store")
+    sub.add_argument("name", nargs="?", help="the name, of a published version say")
+    sub.add_argument(
+        "--at", default=None, metavar="VERSION", help=f"name this version: {VERSION} [the present]"
+    )
+
+    sub = add("diff", "what changed between two versions: nights, frames, settings, numbers", diff)
+    sub.add_argument("store")
+    sub.add_argument("old", help=VERSION)
+    sub.add_argument("new", nargs="?", help="[the present state]")
+
+    sub = add(
+        "rollback", "go back to an earlier version; what came after it stays readable until gc", rollback
+    )
+    sub.add_argument("store")
+    sub.add_argument("to", help=VERSION)
+
+    sub = add("gc", "delete what only old versions hold; the present state and tagged versions stay", gc)
+    sub.add_argument("store")
+    sub.add_argument("--older-than", required=True, metavar="AGE", help="30d, 12h, 90m; there is no default")
+    sub.add_argument("--dry-run", action="store_true", help="delete nothing, list what would go")
+
+
+def history(arguments: argparse.Namespace) -> Result:
+    """`dphot history`"""
+    store = Store.open(arguments.store)
+    commits = store.history(everything=True)
+    names = {id: [name for name, tagged in store.tags.items() if tagged == id] for id in store.tags.values()}
+    for commit in commits:
+        say(arguments, commit_line(commit, names.get(commit.id, [])))
+    rows = [{**asdict(c), "time": c.time.isoformat(), "tags": names.get(c.id, [])} for c in commits]
+    return {"store": store.path, "commits": rows}
+
+
+def tag(arguments: argparse.Namespace) -> Result:
+    """`dphot tag`"""
+    store = Store.open(arguments.store)
+    if arguments.name is not None:
+        (store.at(arguments.at) if arguments.at else store).tag(arguments.name)
+    elif arguments.at:
+        raise InputError("--at: give the name, too: dphot tag STORE NAME --at VERSION")
+    for name, commit in store.tags.items():
+        say(arguments, f"{name}  {commit}")
+    return {"store": store.path, "tags": store.tags}
+
+
+def diff(arguments: argparse.Namespace) -> Result:
+    """`dphot diff`"""
+    store = Store.open(arguments.store)
+    result = changes(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
+    say(arguments, "\n".join(change_lines(result)))
+    return result
+
+
+def rollback(arguments: argparse.Namespace) -> Result:
+    """`dphot rollback`"""
+    store = Store.open(arguments.store)
+    left = store.session.snapshot_id
+    state = store.rollback(arguments.to)
+    say(arguments, f"{store.path} is at {state}, with the contents of {store.history()[0].metadata['to']}")
+    say(arguments, f"the state left behind stays readable as {left} until `dphot gc`")
+    return {"store": store.path, "commit": state, "left": left}
+
+
+def gc(arguments: argparse.Namespace) -> Result:
+    """`dphot gc`"""
+    age = parse_age(arguments.older_than)
+    gone = Store.open(arguments.store).collect(age, dry_run=arguments.dry_run)
+    for commit in gone.commits:
+        say(arguments, commit_line(commit))
+    count = f"{len(gone.commits)} versions"
+    if arguments.dry_run:
+        say(arguments, f"{count} would go; nothing is deleted")
+    else:
+        say(arguments, f"{count} went, {gone.bytes / 2**20:.1f} MiB")
+    return {"store": arguments.store, "commits": [c.id for c in gone.commits], "bytes": gone.bytes}
+
+
+def parse_age(text: str) -> timedelta:
+    """An age like ``30d``, ``12h`` or ``90m``.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", text.strip())
+    if not found:
+        raise InputError(f"--older-than: {text!r} is no age; write 30d, 12h or 90m")
+    return timedelta(**{_UNITS[found[2]]: float(found[1])})

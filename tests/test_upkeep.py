@@ -1,0 +1,82 @@
+"""The commands that look after a store, as their users meet them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+
+import pytest
+
+import dphot
+from dphot import cli
+from dphot.errors import InputError
+from dphot.upkeep import parse_age
+
+
+@pytest.fixture
+def store(small_store, tmp_path):
+    """A copy of the small night's store, to be changed."""
+    return dphot.open(shutil.copytree(small_store.path, tmp_path / "field.dphot"))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; gives exit code, what it says, and its JSON object."""
+
+    def call(*arguments):
+        texts = [str(a) for a in arguments]
+        code = cli.main([*texts, "--json"])
+        out, err = capsys.readouterr()
+        return code, err, json.loads(out.splitlines()[-1])
+
+    return call
+
+
+def test_history_tells_what_an_observer_wants_to_know(store, run):
+    store.tag("paper")
+    code, text, result = run("history", store.path)
+    night, made = result["commits"]
+    facts = night["metadata"]
+    assert code == 0 and night["tags"] == ["paper"] and made["message"] == "Create the store"
+    assert (facts["frames"], facts["frames_used"]) == (8, 8) and facts["night"] == store.nights[0]["night"]
+    record = store.nights[0]["series"][0]
+    assert facts["config_digest"] == record["config_digest"] and facts["software"] == record["software"]
+    first = text.splitlines()[0]
+    assert night["id"] in first and "8 of 8 frames" in first and "tag paper" in first
+    assert f"dphot {dphot.__version__}" in first
+
+
+def test_tag_diff_rollback_gc(store, run):
+    path, tip = store.path, store.history()[0].id
+    empty = store.history()[1].id
+    assert run("tag", path, "empty", "--at", empty)[2]["tags"] == {"empty": empty}
+    assert run("tag", path)[2]["tags"] == {"empty": empty}
+    assert run("tag", path, "empty")[0] == 6
+    assert run("tag", path, "--at", empty)[0] == 2
+    code, text, result = run("diff", path, "empty")
+    assert code == 0 and result["nights"]["added"] == [r["night"] for r in store.nights]
+    assert "8 added" in text
+    code, text, result = run("rollback", path, "empty")
+    assert code == 0 and result["left"] == tip and tip in text and not dphot.open(path).photometry
+    assert run("diff", path, tip)[2]["nights"]["removed"]
+    assert {c["state"] for c in run("history", path)[2]["commits"]} == {"", "undone"}
+    assert run("gc", path, "--older-than", "1d")[2]["commits"] == []
+    assert tip in run("gc", path, "--older-than", "0d", "--dry-run")[2]["commits"]
+    assert len(dphot.open(path, snapshot=tip).photometry) == 1
+    code, _, result = run("gc", path, "--older-than", "0d")
+    assert code == 0 and tip in result["commits"] and result["bytes"] > 1e5
+    assert run("diff", path, tip)[0] == 6
+    assert run("rollback", path, "no such version")[0] == 6
+
+
+@pytest.mark.parametrize("arguments", [["gc"], ["rollback"], ["diff"]])
+def test_nothing_is_guessed(store, run, arguments):
+    assert run(*arguments, store.path)[0] == 2
+
+
+def test_ages():
+    assert parse_age("30d") == timedelta(days=30) and parse_age("1.5h") == timedelta(minutes=90)
+    for text in ("30", "d", "-1d", "1 week", ""):
+        with pytest.raises(InputError, match="30d, 12h or 90m"):
+            parse_age(text)
