@@ -194,16 +194,24 @@ def _sort(values, n):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _deviation(values, n, scratch):
+def _deviation(values, n):
     """Median of sorted values, and their standard deviation from the median absolute deviation.
 
     The last factor frees a handful of normal values from its bias (simulated for n = 3 to 50, good to 2 %).
     """
     middle = 0.5 * (values[(n - 1) // 2] + values[n // 2])
-    for k in range(n):
-        scratch[k] = abs(values[k] - middle)
-    _sort(scratch, n)
-    width = 1.4826 * 0.5 * (scratch[(n - 1) // 2] + scratch[n // 2])
+    # Both sides are sorted by their distance already: they are merged up to the median.
+    left, right = (n - 1) // 2, (n - 1) // 2 + 1
+    before = away = 0.0
+    for _ in range(n // 2 + 1):
+        before = away
+        if right >= n or (left >= 0 and middle - values[left] <= values[right] - middle):
+            away = middle - values[left]
+            left -= 1
+        else:
+            away = values[right] - middle
+            right += 1
+    width = 1.4826 * (0.5 * (before + away) if n % 2 == 0 else away)
     return middle, width / (1.0 - 1.0 / n - 1.1 / (n * n)) if n > 2 else width
 
 
@@ -226,7 +234,7 @@ def _clipped_mean(cube, sigma, iterations, mean, variance, n_used):
             _sort(values[x], count)
             valid[x] = count
             if count > 0:
-                middles[x], widths[x] = _deviation(values[x], count, scratch)
+                middles[x], widths[x] = _deviation(values[x], count)
         typical = 0
         total = 0.0
         for x in range(nx):
