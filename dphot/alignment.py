@@ -9,7 +9,7 @@ from .config import Config
 from .graph import lazy
 from .graph import reference as references
 from .graph.context import masters_of
-from .graph.frame import Step
+from .graph.steps import Step
 
 
 def make_reference(

@@ -10,8 +10,9 @@ import xarray as xr
 from .config import Config
 from .graph import lazy
 from .graph.context import masters_of
-from .graph.frame import Step, parse_section
+from .graph.frame import parse_section
 from .graph.masters import build
+from .graph.steps import Step
 from .io.choice import Choice, choose
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from .graph import reference as references
 from .graph.assemble import instants, photometry_dataset
 from .graph.chunks import Slots, Task, measure_night
 from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
-from .graph.frame import Step, trimmed_shape, unit
+from .graph.frame import trimmed_shape, unit
 from .graph.reference import NoReference
+from .graph.steps import Step
 from .io.choice import dark_misfit
 from .io.site import site_of
 from .lineage import commit_facts

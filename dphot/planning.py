@@ -17,9 +17,9 @@ import numpy as np
 
 from .config import Config
 from .errors import CalibrationError, FrameError, InputError
-from .graph.frame import Step, load_steps
 from .graph.reference import named
 from .graph.stars import parse_target, read_rows
+from .graph.steps import Step, load_steps
 from .io.choice import Choice, choose, dark_misfit
 from .io.frames import FrameTable
 from .io.headers import word_type

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import cluster, night, planning
 from .config import Config
-from .graph.frame import Step, load_steps
 from .graph.reference import NoReference
+from .graph.steps import Step, load_steps
 from .graph.warm import warm
 from .io.frames import FrameTable, scan
 from .progress import Progress

@@ -9,7 +9,6 @@ import dphot
 from dphot import simulate
 from dphot.errors import InputError
 from dphot.flags import FrameFlag, StarFlag
-from dphot.graph.frame import equivalent_area
 from dphot.io.readers import read_frame
 
 FILTER, NIGHT = "r", "2026-03-14"
@@ -112,12 +111,14 @@ def test_fluxes_have_the_true_values_and_errors(measured):
         )
         share -= wings * obs.aperture_area.values[:, a] / obs.annulus_area.values
         true = truth.flux.values[:, star] * share
-        # flat: 3 frames of 28000 ADU and the pixels under a star; scintillation is not in flux_err
+        # scintillation is not in flux_err
         error = np.hypot(obs.flux_err.values[:, a, i], true * truth.scintillation.values)
-        pulls.append((obs.flux.values[:, a, i] - true) / np.hypot(error, 2e-3 * true))
+        pulls.append((obs.flux.values[:, a, i] - true) / error)
     pulls = np.array(pulls)
     assert np.isfinite(pulls).all()
-    assert abs(pulls.mean()) < 0.5 and 0.6 < pulls.std() < 1.4 and np.abs(pulls).max() < 5
+    # 108 points, four sigma each way; tests/graph/test_pulls.py has many more
+    assert abs(pulls.mean()) < 4 / np.sqrt(pulls.size) and np.abs(pulls).max() < 5
+    assert abs(pulls.std() - 1) < 4 / np.sqrt(2 * pulls.size)
     assert obs.flux.attrs["units"] == "e-"
 
 
@@ -127,7 +128,6 @@ def test_sky_width_and_scintillation(measured):
     # a pixel of width 1 widens the profile that falls on it
     wide = np.sqrt(truth.fwhm.values**2 + 2.3548**2 / 12)
     np.testing.assert_allclose(obs.fwhm.values, wide, rtol=0.05)
-    np.testing.assert_allclose(equivalent_area(2.3548), 4 * np.pi)
 
 
 def test_saturated_stars_are_flagged_and_no_others(measured):
@@ -325,8 +325,10 @@ def test_without_gain_fluxes_are_in_adu(tmp_path):
     store = dphot.reduce(dphot.FrameTable.from_records(records), tmp_path / "x.dphot", workers=0)
     assert store.photometry["r"].flux.attrs["units"] == "ADU"
     known = dphot.reduce(dphot.FrameTable.from_records(records), tmp_path / "y.dphot", workers=0, gain=1.3)
-    ratio = known.photometry["r"].flux.values / store.photometry["r"].flux.values
-    np.testing.assert_allclose(ratio[np.isfinite(ratio)], 1.3, rtol=1e-9)
+    # the same but for the 0.04 e- a pixel by which the photons of the sky are skew: without a gain it is not known
+    known, found = known.photometry["r"], store.photometry["r"]
+    away = (known.flux - 1.3 * found.flux) / known.aperture_area
+    assert -0.05 < float(away.min()) and float(away.max()) < 1e-9
     assert any(m["name"] == "gain" for m in store.nights[0]["series"][0]["missing"])
 
 

@@ -54,7 +54,7 @@ def reference_to_dataset(reference: Reference) -> xr.Dataset:
     )
     ds.attrs.update(shape=list(reference.shape), fwhm=float(reference.fwhm))
     # JSON knows neither NaN nor infinity: what is unknown is left out.
-    for name in ("gain", "saturation"):
+    for name in ("gain", "saturation", "beta"):
         if np.isfinite(getattr(reference, name)):
             ds.attrs[name] = float(getattr(reference, name))
     return ds
@@ -68,7 +68,7 @@ def reference_from_dataset(ds: xr.Dataset) -> Reference:
     ny, nx = (int(v) for v in ds.attrs["shape"])
     return Reference(
         shape=(ny, nx), **arrays, fwhm=float(ds.attrs["fwhm"]), gain=float(ds.attrs.get("gain", np.nan)),
-        saturation=float(ds.attrs.get("saturation", np.inf)),
+        saturation=float(ds.attrs.get("saturation", np.inf)), beta=float(ds.attrs.get("beta", np.inf)),
     )  # fmt: skip
 
 

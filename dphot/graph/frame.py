@@ -6,23 +6,22 @@ these functions, so both give the same numbers.
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..config import Config
-from ..errors import AlignmentError, FrameError, InputError
+from ..errors import AlignmentError, FrameError
 from ..flags import FrameFlag, StarFlag
 from ..kernels import aperture, centroid, detect, noise, psf, sky, transform
 from ..kernels.align import match as match_stars
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
+from .steps import Step, stepped
 
 Record = Mapping[str, Any]
-Step = Callable[[np.ndarray, Record], np.ndarray]
 
 #: Stars looked for in every frame: enough for any asterism, few enough to stay cheap.
 FIND_STARS = 300
@@ -45,7 +44,7 @@ class Masters:
     flat: np.ndarray
     bad: np.ndarray
     flat_variance: float = 0.0
-    """Typical relative variance of a flat pixel."""
+    """Relative variance of a flat pixel where the flat is 1; elsewhere it goes as 1 / flat."""
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> Masters:
@@ -76,6 +75,8 @@ class Reference:
     """e-/ADU; NaN where unknown: fluxes are then in ADU."""
     saturation: float
     """Saturation level in ADU; infinite where unknown."""
+    beta: float = np.inf
+    """Moffat exponent of the PSF; infinite for a Gaussian."""
 
 
 def parse_section(text: str) -> tuple[slice, slice] | None:
@@ -156,54 +157,8 @@ def calibrate_frame(
         corrected, masters.bias, masters.dark_rate, masters.flat, exposure if np.isfinite(exposure) else 0.0
     )
     for step in steps:
-        image = _stepped(step, image, record)
+        image = stepped(step, image, record)
     return image, mask, counts
-
-
-def _stepped(step: Step, image: np.ndarray, record: Record) -> np.ndarray:
-    """What a step of the user's makes of an image; whatever is wrong with it is the frame's error."""
-    name = getattr(step, "__name__", repr(step))
-    try:
-        out = np.ascontiguousarray(step(image, record), dtype=np.float32)
-    except Exception as error:
-        raise FrameError(record["path"], f"step {name}: {type(error).__name__}: {error}") from error
-    if out.shape != image.shape:
-        raise FrameError(
-            record["path"], f"step {name} returned an array of shape {out.shape}, expected {image.shape}"
-        )
-    return out
-
-
-def load_steps(given: Sequence[str | Step]) -> list[Step]:
-    """The functions that ``module:function`` names stand for; functions stand for themselves.
-
-    Raises
-    ------
-    InputError
-        If a name cannot be imported, or is no function.
-    """
-    steps: list[Step] = []
-    for name in given:
-        if not isinstance(name, str):
-            if not callable(name):
-                raise InputError(
-                    f"steps: {name!r} is no function f(image, record), nor a name, module:function"
-                )
-            steps.append(name)
-            continue
-        module, _, function = name.partition(":")
-        try:
-            step = getattr(importlib.import_module(module), function)
-        except Exception as error:  # the user's module may raise anything
-            raise InputError(
-                f"steps: {name!r} cannot be loaded ({type(error).__name__}: {error}); write it as module:function"
-            ) from error
-        if not callable(step):
-            raise InputError(
-                f"steps: {name!r} is a {type(step).__name__}; a function f(image, record) is needed"
-            )
-        steps.append(step)
-    return steps
 
 
 class Found(NamedTuple):
@@ -223,8 +178,7 @@ def find(image: np.ndarray, mask: np.ndarray) -> Found:
 def blank(reference: Reference, config: Config) -> dict[str, Any]:
     """The row of a frame that could not be measured: NaN everywhere."""
     n_star, n_aperture = reference.star_x.size, len(config.apertures)
-    per_star = dict.fromkeys(("x", "y", "sky", "sky_rms", "peak"))
-    row: dict[str, Any] = {name: np.full(n_star, np.nan) for name in per_star}
+    row: dict[str, Any] = {name: np.full(n_star, np.nan) for name in ("x", "y", "sky", "sky_rms", "peak")}
     row["sky_pixels"] = np.zeros(n_star, np.int32)
     row["flags"] = np.zeros(n_star, np.uint16)
     row["flux"] = np.full((n_aperture, n_star), np.nan)
@@ -295,7 +249,7 @@ def measure(
     model = psf.frame_psf(image, mask, found.x, found.y, flux=found.flux)
     if model is not None:
         row.update(fwhm=model.fwhm, fwhm_x=model.fwhm_x, fwhm_y=model.fwhm_y, theta=model.theta)
-    fwhm = model.fwhm if model is not None else reference.fwhm
+    fwhm, beta = (model.fwhm, model.beta) if model is not None else (reference.fwhm, reference.beta)
     try:
         matrix = _transform(image, found, reference, fwhm, config, row)
     except AlignmentError as error:
@@ -307,7 +261,7 @@ def measure(
         level, _, _ = sky.annulus_sky(image, mask, x, y, 5 * fwhm, 8 * fwhm)
         cx, cy, _ = centroid.windowed(image, x, y, fwhm / 2.3548, level)
         x, y = np.where(np.isfinite(cx), cx, x), np.where(np.isfinite(cy), cy, y)
-    photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, fwhm, row)
+    photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, fwhm, beta, row)
     return row
 
 
@@ -321,13 +275,9 @@ def measure_at(
     row.update(zip(_GEOMETRY, transform.decompose(matrix, reference.shape), strict=True))
     row.update(transform=matrix.ravel(), match_rms=float(rms), fwhm=reference.fwhm,
                sky_frame=_sky_frame(image, reference))  # fmt: skip
-    photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, reference.fwhm, row)
+    fwhm, beta = reference.fwhm, reference.beta
+    photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, fwhm, beta, row)
     return row
-
-
-def equivalent_area(fwhm: float) -> float:
-    """Noise-equivalent area of a Gaussian PSF, 4 pi sigma^2, in px2 (King 1983, PASP 95, 163)."""
-    return 4.0 * np.pi * (fwhm / 2.3548) ** 2
 
 
 def unit(reference: Reference) -> float:
@@ -370,6 +320,7 @@ def photometry_at(
     masters: Masters,
     config: Config,
     fwhm: float,
+    beta: float,
     row: dict[str, Any],
 ) -> None:
     """Measure the stars at given positions of a frame, into `row` (see `measure` for the arguments)."""
@@ -383,11 +334,14 @@ def photometry_at(
     level, sky_rms, sky_n = sky.annulus_sky(
         image, mask, x, y, inner, outer, config.sky_sigma, near_x, near_y, reference.near_radius
     )
+    level = level + sky.clipped_photons(level, sky_rms, reference.gain, config.sky_sigma)
     sums = aperture.aperture_sums(image, x, y, radii)
     flux = (sums - area[:, None] * level) * to_electrons
+    shot, star_area = noise.star_noise(radii, fwhm, beta)
+    response = noise.response_at(masters.flat, x, y)
     variance = noise.flux_variance(
         flux, area[:, None], sky_rms * to_electrons, sky_n, noise_area=noise.noise_area(radii)[:, None],
-        masters=flux**2 * masters.flat_variance / equivalent_area(fwhm),
+        shot=shot[:, None] / response, masters=flux**2 * masters.flat_variance / response / star_area[:, None],
     )  # fmt: skip
     flags, peak = sky.star_flags(mask, counts, x, y, FLAG_RADIUS * fwhm)
     ny, nx = image.shape

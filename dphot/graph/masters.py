@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..config import Config
 from ..io.choice import Choice, dark_misfit
-from ..kernels.combine import bad_pixels, clipped_mean
+from ..kernels.combine import bad_pixels, clipped_mean, typical_variance
 from .frame import trimmed_shape
 from .inputs import bands, each, read, usable_of
 from .pattern import from_lights
@@ -165,7 +165,8 @@ def build(
     ds.update({f"{name}_variance": (("y", "x"), np.nan_to_num(v)) for name, v in variances.items()})
     ds["bad"] = ("y", "x"), bad.astype(np.uint8)
     ds.attrs.update(
-        flat_variance=float(np.median(ds["flat_variance"])),
+        # The fewer photons a pixel of the flat has, the larger is its relative variance: variance / flat is even.
+        flat_variance=typical_variance(variances["flat"] / images["flat"], len(flats)),
         inputs={kind: [str(r["path"]) for r in records] for kind, records in usable.items()},
         missing=missing,
         notes=notes,

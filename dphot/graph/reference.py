@@ -282,7 +282,7 @@ def make(
         match_x=found.x, match_y=found.y, match_flux=found.flux,
         near_x=sources["x"].astype(float), near_y=sources["y"].astype(float),
         near_radius=_spoiling_radius(sources["flux"], model, rms), fwhm=float(model.fwhm), gain=float(gain or np.nan),
-        saturation=saturation,
+        saturation=saturation, beta=float(model.beta),
     )  # fmt: skip
     ds = reference_to_dataset(reference)
     ds["image"] = ("y", "x"), image

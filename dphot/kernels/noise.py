@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Variance of a sky level in units of s^2 / n: 1 for the clipped mean of `kernels.aperture.annulus_sky`;
-#: a median would have pi / 2.
-SKY_VARIANCE = 1.0
+#: Variance of a sky level in units of s^2 / n: simulated for the mean clipped at 3 sigma around the median of
+#: `kernels.sky.annulus_sky`; a plain mean would have 1, a median pi / 2.
+SKY_VARIANCE = 1.03
 
 
 def noise_area(radius: ArrayLike) -> NDArray[np.float64]:
@@ -34,6 +34,70 @@ def noise_area(radius: ArrayLike) -> NDArray[np.float64]:
     return np.maximum(area - 1.04 * r, np.square(area) * np.maximum(1.0 - 1.05 * r, 0.0))
 
 
+def star_noise(
+    radius: ArrayLike, fwhm: float, beta: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How the light of a star within an aperture makes noise, for a Moffat profile.
+
+    A pixel that the circle cuts adds its share w of the light, but w^2 of the variance. What is lost thereby
+    is pi r^2 - `noise_area` times what the profile has at the circle: of its value for the photons, of its
+    square for the flat field, whose error goes with the light of each pixel.
+
+    Parameters
+    ----------
+    radius : array_like
+        Radii of apertures centred on the star, in px.
+    fwhm : float
+        FWHM of the profile as seen in the pixels, in px.
+    beta : float
+        Its Moffat exponent, above 1; infinite for a Gaussian.
+
+    Returns
+    -------
+    shot : ndarray of float64
+        Photon variance over flux (both in e-) in the aperture: 1 but for the pixels cut. Same shape as `radius`.
+    area : ndarray of float64
+        Noise-equivalent area in px^2 (King 1983, PASP 95, 163) of the light in the aperture: a relative error
+        v of every pixel, independent of each other, gives the flux F the variance F^2 v / area.
+    """
+    r = np.asarray(radius, dtype=np.float64)
+    exponent = min(float(beta), 1e9)  # a Gaussian to all digits
+    alpha2 = fwhm**2 / (4.0 * math.expm1(math.log(2.0) / exponent))
+    fall = np.log1p(np.square(r) / alpha2)
+    centre = (exponent - 1.0) / (math.pi * alpha2)
+    rim = centre * np.exp(-exponent * fall)
+    flux = -np.expm1((1.0 - exponent) * fall)
+    squares = -np.expm1((1.0 - 2.0 * exponent) * fall) * math.pi * alpha2 / (2.0 * exponent - 1.0) * centre**2
+    lost = math.pi * np.square(r) - noise_area(r)
+    return 1.0 - lost * rim / flux, np.square(flux) / (squares - lost * np.square(rim))
+
+
+def response_at(flat: ArrayLike, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    """Response of the detector under stars: the median of the flat's 3 x 3 pixels there.
+
+    Parameters
+    ----------
+    flat : array_like, shape (ny, nx)
+        Master flat.
+    x, y : array_like, shape (nstar,)
+        Positions in px; those off the frame get the nearest pixels.
+
+    Returns
+    -------
+    ndarray of float64, shape (nstar,)
+        NaN where a position is not finite.
+    """
+    master, columns, rows = np.asarray(flat), np.atleast_1d(x), np.atleast_1d(y)
+    known = np.isfinite(columns) & np.isfinite(rows)
+    step = np.array([-1, 0, 1])
+    j, i = (
+        np.clip(np.where(known, v, 0.0).round().astype(np.int64)[:, None] + step, 0, n - 1)
+        for v, n in zip((rows, columns), master.shape, strict=True)
+    )
+    around = master[j[:, :, None], i[:, None, :]].reshape(columns.size, -1)
+    return np.where(known, np.median(around, axis=1), np.nan)
+
+
 def flux_variance(
     flux: ArrayLike,
     area: ArrayLike,
@@ -41,6 +105,7 @@ def flux_variance(
     n_sky: ArrayLike,
     *,
     noise_area: ArrayLike | None = None,
+    shot: ArrayLike = 1.0,
     masters: ArrayLike = 0.0,
     gain: ArrayLike = 0.0,
     sky_variance: float = SKY_VARIANCE,
@@ -48,9 +113,15 @@ def flux_variance(
     """Variance of a sky-subtracted aperture flux.
 
     F + A s^2 + k A^2 s^2 / n + masters + A gain^2 / 12: shot noise of the star; all that scatters a pixel of
-    empty sky (sky, dark current, read noise: all of it is in the measured s, so read noise is not added
-    again); the error of the sky level, which all pixels of the aperture share; what the masters add. A
-    negative flux has no shot noise. All inputs broadcast against each other.
+    empty sky; the error of the sky level, which all pixels of the aperture share; what the flat's error makes
+    of the star's light. A negative flux has no shot noise. All inputs broadcast against each other.
+
+    The measured s holds sky, dark current, read noise and digitisation of the frame, and those of the master
+    bias, of the master dark times the exposure and of the flat times the sky: they differ from pixel to pixel in
+    the annulus as they do in the aperture. None of them is added again. The masters' part is the same in all
+    frames at the same pixels. It belongs to the error of one flux, but in a series without drift it is a constant
+    that shifts all points alike: such a series scatters less from point to point than its errors say, by
+    (1 + 1/n)^-1/2 in the extreme of nothing but read noise and a bias of n frames.
 
     Parameters
     ----------
@@ -65,8 +136,12 @@ def flux_variance(
     noise_area : array_like, optional
         Replaces A in the terms A s^2 and A gain^2 / 12; by default `area`, which is too much for small
         apertures: see the function `noise_area`.
+    shot : array_like, optional
+        Photon variance of the star for each e- of its flux: that of `star_noise`, over the response of the
+        pixels (a flux divided by a flat of 0.8 stems from 0.8 as many photons).
     masters : array_like, optional
-        Variance in e-^2 that the masters put into this flux and that is the same in all frames.
+        Variance in e-^2 that the flat's error puts into this flux: F^2 v / area, with the relative variance v
+        of a flat's pixel and the area of `star_noise`.
     gain : array_like, optional
         e-/ADU, only where `sky_rms` does NOT come from digitised pixels: adds the digitisation noise
         gain^2 / 12 of each pixel. A measured rms already holds it.
@@ -84,7 +159,7 @@ def flux_variance(
     digitisation = np.square(np.asarray(gain, dtype=np.float64)) / 12.0
     noisy = area if noise_area is None else np.asarray(noise_area, dtype=np.float64)
     return (
-        np.maximum(flux, 0.0)
+        np.maximum(flux, 0.0) * np.asarray(shot, dtype=np.float64)
         + noisy * (per_pixel + digitisation)
         + sky_variance * np.square(area) * per_pixel / pixels
         + np.asarray(masters, dtype=np.float64)

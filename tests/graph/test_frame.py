@@ -7,6 +7,7 @@ from dphot.config import Config
 from dphot.errors import FrameError, InputError
 from dphot.flags import PIXEL_SATURATED, FrameFlag, StarFlag
 from dphot.graph import frame as chain
+from dphot.graph.steps import load_steps
 
 
 def record(width=40, height=30, **values):
@@ -101,10 +102,10 @@ def test_steps_come_in_order_and_their_faults_are_the_frames():
 
 
 def test_steps_are_loaded_by_name():
-    assert chain.load_steps(["numpy:flipud", np.fliplr]) == [np.flipud, np.fliplr]
+    assert load_steps(["numpy:flipud", np.fliplr]) == [np.flipud, np.fliplr]
     for wrong in ("numpy:nothing", "nowhere:f", "numpy", "numpy:pi", 3):
         with pytest.raises(InputError, match="steps: "):
-            chain.load_steps([wrong])
+            load_steps([wrong])
 
 
 def test_a_shifted_frame_is_aligned_and_measured():

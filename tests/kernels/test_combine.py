@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dphot.errors import InputError
-from dphot.kernels.combine import bad_pixels, clipped_mean, make_flat
+from dphot.kernels.combine import bad_pixels, clipped_mean, make_flat, typical_variance
 
 
 def noise(n, seed=0, shape=(60, 400), sigma=5.0):
@@ -123,3 +123,16 @@ def test_bad_pixels_need_maps_that_fit():
         bad_pixels()
     with pytest.raises(InputError, match="shapes"):
         bad_pixels(np.zeros((4, 4)), np.ones((4, 5)))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+def test_the_typical_variance_is_that_of_the_mean_however_few_the_frames(n):
+    _, variance, _ = clipped_mean(noise(n))
+    # 24000 pixels; clipping at 3 sigma takes up to 3 % off a variance
+    assert typical_variance(variance, n) == pytest.approx((25 + 1 / 12) / n, rel=0.05)
+
+
+def test_the_variance_of_one_frame_is_unknown():
+    assert (
+        typical_variance(clipped_mean(noise(1))[1], 1) == 0.0 == typical_variance(np.full((2, 2), np.nan), 5)
+    )

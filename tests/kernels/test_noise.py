@@ -1,17 +1,29 @@
 """The noise model against its formula and against simulated apertures."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
 from dphot.kernels.aperture import annulus_sky, aperture_sums, circle_area
-from dphot.kernels.noise import flux_variance, gain_from_scatter, noise_area, scintillation
+from dphot.kernels.noise import (
+    SKY_VARIANCE,
+    flux_variance,
+    gain_from_scatter,
+    noise_area,
+    response_at,
+    scintillation,
+    star_noise,
+)
+from dphot.kernels.sky import clipped_photons
+from dphot.simulate.moffat import draw_stars
 
 
 def test_terms():
     assert flux_variance(1000, 50, 0, 100) == 1000
-    assert flux_variance(-5, 50, 2, 100) == pytest.approx(50 * 4 + 2500 * 4 / 100)
+    assert flux_variance(1000, 50, 0, 100, shot=1.25) == 1250
+    assert flux_variance(-5, 50, 2, 100, sky_variance=1.0) == pytest.approx(50 * 4 + 2500 * 4 / 100)
     assert flux_variance(0, 50, 2, 100, sky_variance=math.pi / 2) == pytest.approx(200 + math.pi / 2 * 100)
     assert flux_variance(0, 12, 0, 100, gain=2.0) == pytest.approx(4.0)
     assert flux_variance(0, 12, 0, 100, masters=7.0) == pytest.approx(7.0)
@@ -68,6 +80,80 @@ def test_noise_area_is_the_sum_of_squared_overlaps():
             squares += aperture_sums(image, x, y, radii) ** 2
     np.testing.assert_allclose(noise_area(radii), squares.mean(axis=1), rtol=0.08)
     np.testing.assert_allclose(noise_area(radii)[2:], squares.mean(axis=1)[2:], rtol=0.015)
+
+
+@pytest.mark.parametrize("beta", [2.5, 4.0, math.inf])
+def test_star_noise_is_the_sum_over_the_pixels(beta):
+    """Weights squared times light, and times light squared, of stars drawn at many places within a pixel."""
+    radii = np.array([0.3, 1.0, 2.0, 3.0, 6.0, 9.0])
+    sums = np.zeros((3, radii.size))
+    phases = 11.5 + (np.arange(6) + 0.5) / 6
+    for x, y in itertools.product(phases, phases):
+        light = np.zeros((25, 25))
+        draw_stars(light, *np.array([[x], [y], [1e6]]), (3.0, 3.0), 0.0, min(beta, 60.0))
+        weight = overlap(radii, x - 12, y - 12)
+        sums += [(weight**p * light**q).sum(axis=(1, 2)) for p, q in ((1, 1), (2, 1), (2, 2))]
+    flux, shot, squares = sums / 36
+    wide = math.sqrt(9 + 2.3548**2 / 12)  # the pixel's own width
+    # below 1 px `noise_area` is good to 6 %
+    found_shot, found_area = star_noise(radii, wide, beta)
+    np.testing.assert_allclose(found_shot, shot / flux, rtol=0.08)
+    np.testing.assert_allclose(found_shot[2:], (shot / flux)[2:], rtol=0.01)
+    np.testing.assert_allclose(found_area, flux**2 / squares, rtol=0.08)
+    np.testing.assert_allclose(found_area[2:], (flux**2 / squares)[2:], rtol=0.03)
+
+
+def overlap(radii, x, y, half=12):
+    """Share of each pixel that lies in circles around (x, y), from the sums of images of one pixel each."""
+    fine = (np.arange(20) + 0.5) / 20 - 0.5
+    at = (np.arange(-half, half + 1)[:, None] + fine).ravel()
+    inside = (at[None, :, None] - y) ** 2 + (at[None, None, :] - x) ** 2 <= np.square(radii)[:, None, None]
+    n = 2 * half + 1
+    return inside.reshape(radii.size, n, 20, n, 20).mean(axis=(2, 4))
+
+
+def test_a_gaussian_star_has_kings_area():
+    _, area = star_noise(np.array([50.0]), 2.3548, math.inf)
+    np.testing.assert_allclose(area, 4 * math.pi, rtol=1e-3)
+
+
+def test_response_is_the_flats_and_no_single_pixels():
+    flat = np.ones((20, 30))
+    flat[:, 15:] = 0.8
+    flat[10, 5] = 0.1  # a dead pixel
+    x, y = np.array([5.0, 20.2, 29.6, -40.0, np.nan]), np.array([10.0, 3.0, 19.4, 5.0, 1.0])
+    np.testing.assert_array_equal(response_at(flat, x, y), [1.0, 0.8, 0.8, 1.0, np.nan])
+
+
+def test_the_sky_level_scatters_by_its_variance():
+    rng = np.random.default_rng(6)
+    at = np.arange(25, 1480, 42.0)
+    x, y = (v.ravel() for v in np.meshgrid(at, at))
+    pull = []
+    for _ in range(8):
+        level, rms, n = annulus_sky(rng.normal(1000.0, 50.0, (1500, 1500)), None, x, y, 12, 20)
+        pull.append((level - 1000.0) / rms * np.sqrt(n))
+    assert np.var(pull) == pytest.approx(SKY_VARIANCE, abs=4 * math.sqrt(2 / np.size(pull)))
+
+
+@pytest.mark.parametrize(("gain", "photons"), [(1.0, 100.0), (2.5, 900.0)])
+def test_a_sky_of_photons_is_not_low(gain, photons):
+    rng = np.random.default_rng(7)
+    at = np.arange(25, 1480, 42.0)
+    x, y = (v.ravel() for v in np.meshgrid(at, at))
+    found, taken, error = [], [], []
+    for _ in range(8):
+        frame = (rng.poisson(photons, (1500, 1500)) + rng.uniform(-0.5, 0.5, (1500, 1500))) / gain
+        level, rms, n = annulus_sky(frame, None, x, y, 12, 20)
+        found.append(gain * level - photons)
+        taken.append(gain * clipped_photons(level, rms, gain))
+        error.append(gain * rms / np.sqrt(n))
+    sigma = np.mean(error) / math.sqrt(np.size(error))
+    assert np.mean(taken) == pytest.approx(0.04, abs=0.001)
+    assert abs(np.mean(found) + np.mean(taken)) < 4 * sigma
+    assert clipped_photons(100.0, 10.0, np.nan) == 0 and clipped_photons(
+        [-1.0, 1.0], [1.0, 0.0], 1.0
+    ).tolist() == [0, 0]
 
 
 def test_scintillation_formula():

@@ -1,0 +1,60 @@
+"""Steps of the user's own between calibration and measurement: ``f(image, record) -> image``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import FrameError, InputError
+
+Record = Mapping[str, Any]
+Step = Callable[[np.ndarray, Record], np.ndarray]
+
+
+def load_steps(given: Sequence[str | Step]) -> list[Step]:
+    """The functions that ``module:function`` names stand for; functions stand for themselves.
+
+    Raises
+    ------
+    InputError
+        If a name cannot be imported, or is no function.
+    """
+    steps: list[Step] = []
+    for name in given:
+        if not isinstance(name, str):
+            if not callable(name):
+                raise InputError(
+                    f"steps: {name!r} is no function f(image, record), nor a name, module:function"
+                )
+            steps.append(name)
+            continue
+        module, _, function = name.partition(":")
+        try:
+            step = getattr(importlib.import_module(module), function)
+        except Exception as error:  # the user's module may raise anything
+            raise InputError(
+                f"steps: {name!r} cannot be loaded ({type(error).__name__}: {error}); write it as module:function"
+            ) from error
+        if not callable(step):
+            raise InputError(
+                f"steps: {name!r} is a {type(step).__name__}; a function f(image, record) is needed"
+            )
+        steps.append(step)
+    return steps
+
+
+def stepped(step: Step, image: np.ndarray, record: Record) -> np.ndarray:
+    """What a step of the user's makes of an image; whatever is wrong with it is the frame's error."""
+    name = getattr(step, "__name__", repr(step))
+    try:
+        out = np.ascontiguousarray(step(image, record), dtype=np.float32)
+    except Exception as error:
+        raise FrameError(record["path"], f"step {name}: {type(error).__name__}: {error}") from error
+    if out.shape != image.shape:
+        raise FrameError(
+            record["path"], f"step {name} returned an array of shape {out.shape}, expected {image.shape}"
+        )
+    return out

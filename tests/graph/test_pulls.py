@@ -1,0 +1,91 @@
+"""Errors of single fluxes against what fluxes scatter: simulated frames, real masters, the whole chain."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from dphot import simulate
+from dphot.config import Config
+from dphot.flags import StarFlag
+from dphot.graph import frame as chain
+from dphot.graph import masters as graph
+from dphot.graph import reference as references
+from dphot.graph.context import masters_from_dataset, reference_from_dataset
+from dphot.io.choice import choose
+from dphot.io.readers import read_frame
+from dphot.kernels.aperture import aperture_sums
+from dphot.simulate.moffat import peak_fraction
+
+STEP, FWHM, EXPOSURE = 34, 2.4, 60.0
+#: Stars of a decade of flux: the mean of their pulls is known to a third of 0.03, their deviation to a fourth.
+SAMPLES = 10500
+APERTURES = (0.6, 1.0, 1.5, 2.5)
+UNFIT = int(StarFlag.EDGE | StarFlag.BAD_PIXEL | StarFlag.SATURATED)
+
+
+def crowd(side, frames, calibrations, faintest, seed, **changes):
+    """A night of side x side stars that lie on other pixels in each frame, up to 10 % below saturation."""
+    rng = np.random.default_rng(seed)
+    at = (np.arange(side) + 0.5) * STEP
+    x, y = (v.ravel() + rng.uniform(-2, 2, side**2) for v in np.meshgrid(at, at))
+    given = {
+        "frames": frames, "size": side * STEP, "seed": seed, "hours": 3.0, "exposure": EXPOSURE, "target": -1,
+        "fwhm": FWHM, "variability": 0.0, "drift": (0.0, 0.0), "dither": 12.0, "extinction": 0.0,
+        "transparency_rms": 0.0, "seeing_airmass": 0.0, "seeing_rms": 0.0, "cosmics": 0.0, "vignetting": 0.3,
+        "scintillation": 0.0, "bias": calibrations, "darks": calibrations, "flats": calibrations, **changes,
+    }  # fmt: skip
+    camera = simulate.simulation(**given)
+    above = 0.9 * camera.saturation - camera.bias_level - (camera.sky + EXPOSURE) / camera.gain
+    brightest = above * camera.gain / peak_fraction(FWHM, camera.beta)
+    flux = 10 ** rng.uniform(np.log10(faintest), np.log10(brightest), x.size) / EXPOSURE
+    return camera.patch(
+        catalogue=tuple((float(a), float(b), float(f)) for a, b, f in zip(x, y, flux, strict=True))
+    )
+
+
+def pulls(spec):
+    """(measured - true) / error and signal-to-noise (aperture, sample); flux of the whole star (sample,)."""
+    night, records = simulate.prepare(spec), simulate.simulated_records(spec)
+    lights = [r for r in records if r["type"] == "light"]
+    masters = masters_from_dataset(graph.build(choose(lights[0], records), lights[0], None))
+    config = Config(apertures=APERTURES)
+    made = reference_from_dataset(references.make(lights[0], masters, config))
+    twinkling = night.timeline.scintillation
+    out = []
+    for k, record in enumerate(lights):
+        x, y = night.positions(k)
+        there = replace(made, star_x=x, star_y=y, star_flags=np.zeros(x.size, np.uint16), near_x=x[:0], near_y=x[:0],
+                        near_radius=x[:0])  # fmt: skip
+        raw, _ = read_frame(record["path"], record["hdu"])
+        frame = chain.calibrate_frame(raw, record, masters, made.saturation)
+        row = chain.measure_at(*frame, x, y, there, masters, config)
+        light = night.starlight(k)
+        inside = aperture_sums(light, x, y, row["aperture_radius"])
+        ring = np.diff(aperture_sums(light, x, y, [row["annulus_inner"], row["annulus_outer"]]), axis=0)
+        true = inside - row["aperture_area"][:, None] * ring / row["annulus_area"]  # its wings are sky, too
+        error = np.hypot(row["flux_err"], true * twinkling[k])
+        use = (row["flags"] & UNFIT) == 0
+        out.append([v[..., use] for v in ((row["flux"] - true) / error, true / error, night.flux(k))])
+    return [np.concatenate(v, axis=-1) for v in zip(*out, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [
+    pytest.param(crowd(30, 42, 3, 1500.0, seed=1), id="three frames of each"),
+    pytest.param(crowd(30, 42, 3, 1200.0, seed=2, sky=30.0, read_noise=15.0, dark_current=0.4, gain=3.0,
+                       scintillation=1.5, diameter=0.2), id="read noise, and stars that scintillate"),
+    pytest.param(crowd(15, 173, 50, 1500.0, seed=3, dust=0), id="fifty frames of each"),
+])  # fmt: skip
+def test_fluxes_scatter_as_their_errors_say(spec):
+    pull, snr, flux = pulls(spec)
+    decades = np.quantile(flux, np.linspace(0, 1, 4))  # uniform in the logarithm
+    assert np.ptp(np.log10(decades)) > 2.6
+    for a, radius in enumerate(APERTURES):
+        for low, high in pairwise(decades):
+            some = pull[a, (flux >= low) & (flux <= high)]
+            case = f"aperture of {radius} FWHM, {low:.0f} to {high:.0f} e-"
+            assert some.size > SAMPLES and np.isfinite(some).all(), case
+            assert abs(some.mean()) < 0.03 and 0.97 < some.std() < 1.03, (case, some.mean(), some.std())
+    assert snr[-1].min() < 5 < snr[1].min()
