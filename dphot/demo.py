@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,13 @@ def floor_of(store: Store, name: str, truth: xr.Dataset) -> float:
     frames = store.frames[name][night]
     masters = store.masters[f"{night}/{name}"].load()
     reference = reference_from_dataset(store.reference.load())
-    everywhere = {
-        **vars(reference), "star_x": truth.x.values[0], "star_y": truth.y.values[0],
-        "star_flags": np.zeros(truth.sizes["star"], np.uint16), "fwhm": float(truth.fwhm.values.mean()),
-        "near_x": truth.x.values[0], "near_y": truth.y.values[0],
-        "near_radius": np.full(truth.sizes["star"], 3.0 * float(truth.fwhm.values.mean())),
-    }  # fmt: skip
-    at_truth = reference_to_dataset(type(reference)(**everywhere))
+    everywhere = replace(
+        reference, star_x=truth.x.values[0], star_y=truth.y.values[0],
+        star_flags=np.zeros(truth.sizes["star"], np.uint16), fwhm=float(truth.fwhm.values.mean()),
+        near_x=truth.x.values[0], near_y=truth.y.values[0],
+        near_radius=np.full(truth.sizes["star"], 3.0 * float(truth.fwhm.values.mean())),
+    )  # fmt: skip
+    at_truth = reference_to_dataset(everywhere)
     for column in ("star_flux", "star_ra", "star_dec"):
         at_truth[column] = "star", np.full(truth.sizes["star"], np.nan)
     positions = np.stack([truth.x.values, truth.y.values], axis=1)

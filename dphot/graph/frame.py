@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..config import Config
 from ..errors import AlignmentError, FrameError
 from ..flags import FrameFlag, StarFlag
 from ..kernels import aperture, centroid, detect, noise, psf, sky, transform
-from ..kernels.align import match as match_stars
+from ..kernels.align import Pattern
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
 from .steps import Step, stepped
 
@@ -25,8 +26,6 @@ Record = Mapping[str, Any]
 
 #: Stars looked for in every frame: enough for any asterism, few enough to stay cheap.
 FIND_STARS = 300
-#: Matched stars brighter than this signal-to-noise refine the transform.
-REFINE_SNR = 20.0
 #: Flags are raised by what lies within this many FWHM of a star.
 FLAG_RADIUS = 2.0
 #: A frame whose stars keep less than this share of their light is flagged CLOUD.
@@ -77,6 +76,11 @@ class Reference:
     """Saturation level in ADU; infinite where unknown."""
     beta: float = np.inf
     """Moffat exponent of the PSF; infinite for a Gaussian."""
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """The stars that frames are aligned on, prepared once for all of them."""
+        return Pattern(self.match_x, self.match_y)
 
 
 def parse_section(text: str) -> tuple[slice, slice] | None:
@@ -251,7 +255,7 @@ def measure(
         row.update(fwhm=model.fwhm, fwhm_x=model.fwhm_x, fwhm_y=model.fwhm_y, theta=model.theta)
     fwhm, beta = (model.fwhm, model.beta) if model is not None else (reference.fwhm, reference.beta)
     try:
-        matrix = _transform(image, found, reference, fwhm, config, row)
+        matrix = _transform(found, reference, fwhm, config, row)
     except AlignmentError as error:
         row["frame_flags"] |= int(FrameFlag.ALIGN_FAILED)
         row["note"] = f"cannot be aligned: {error}"
@@ -286,27 +290,19 @@ def unit(reference: Reference) -> float:
 
 
 def _transform(
-    image: np.ndarray, found: Any, reference: Reference, fwhm: float, config: Config, row: dict[str, Any]
+    found: Found, reference: Reference, fwhm: float, config: Config, row: dict[str, Any]
 ) -> np.ndarray:
-    """Match the stars found, refine on centroids of the bright ones, and write what was found to the row."""
-    match = match_stars(reference.match_x, reference.match_y, found.x, found.y)
-    rx, ry = reference.match_x[match.ref_index], reference.match_y[match.ref_index]
-    x, y, snr = found.x[match.index], found.y[match.index], found.snr[match.index]
-    bright = snr > REFINE_SNR
-    if np.count_nonzero(bright) < 6:
-        bright = np.ones(x.size, bool)
+    """Match the stars found, and write what was found to the row."""
     # Centroid errors fall as 1/SNR down to what the pixel grid allows.
-    error = np.hypot(fwhm / 2.3548 / np.maximum(snr[bright], 1.0), 0.01)
-    matrix, _, rms = transform.fit_transform(
-        rx[bright], ry[bright], x[bright], y[bright], kind=config.transform, weights=1.0 / error**2
-    )
+    error = np.hypot(fwhm / 2.3548 / np.maximum(found.snr, 1.0), 0.01)
+    match = reference.pattern.match(found.x, found.y, error=error, kind=config.transform)
     share = np.median(found.flux[match.index] / reference.match_flux[match.ref_index])
     if share < CLOUD_SHARE:
         row["frame_flags"] |= int(FrameFlag.CLOUD)
         row["note"] = f"the stars have {100 * share:.0f} % of their light in the reference"
-    row.update(zip(_GEOMETRY, transform.decompose(matrix, reference.shape), strict=True))
-    row.update(transform=matrix.ravel(), n_matched=int(match.n), match_rms=float(rms))
-    return matrix
+    row.update(zip(_GEOMETRY, transform.decompose(match.matrix, reference.shape), strict=True))
+    row.update(transform=match.matrix.ravel(), n_matched=match.n, match_rms=match.rms)
+    return match.matrix
 
 
 def photometry_at(

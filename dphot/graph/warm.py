@@ -50,7 +50,7 @@ def _apertures() -> None:
 
 def _matching() -> None:
     _, _, x, y = _field()
-    match(x, y, x + 3.0, y - 2.0)
+    match(x, y, -x, y)  # mirrored: no shift, so that triangles are tried too
 
 
 def _pixels() -> None:

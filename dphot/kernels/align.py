@@ -1,9 +1,7 @@
 """Asterism matching: the transform between two star lists, or a refusal with its numbers.
 
-Triangles of neighbouring bright stars that agree in shape and size propose transforms (Groth 1986, AJ 91,
-1244; here with absolute sides, since the scale is known to a few per cent); each proposal is counted on all
-bright stars. Statistics alone accept: the number of transforms, of all that could be tried between unrelated
-lists, that would match as many stars by chance. A prior only proposes.
+Proposals come from `search`. Statistics alone accept: the number of transforms, of all that could be tried between
+unrelated lists, that would match as many stars by chance. A prior only proposes.
 """
 
 from __future__ import annotations
@@ -16,36 +14,35 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from dphot.errors import AlignmentError, InputError
-from dphot.kernels import asterism
-from dphot.kernels.evidence import (
-    Floats,
-    Indices,
-    StarList,
-    chance_rate,
-    evidence,
-    grid_hash,
-    log_tail,
-    make_list,
+from dphot.kernels.evidence import chance_rate, log_tail
+from dphot.kernels.pairing import Floats, Indices, StarList, make_list, pair_up
+from dphot.kernels.search import (
+    BRIGHT,
+    LOG_CHANCE,
+    NOTHING,
+    STAGES,
+    Found,
+    Limits,
+    Triangles,
+    by_prior,
+    by_shift,
+    by_triangles,
+    settle,
+    triangles_of,
 )
-from dphot.kernels.transform import Parts, apply, compose, decompose, fit_transform, invert
+from dphot.kernels.transform import Parts, apply, compose, decompose, fit_transform, invert, position_weights
 
-__all__ = ["Match", "Parts", "apply", "compose", "decompose", "fit_transform", "invert", "match"]
+__all__ = [
+    "Match", "Parts", "Pattern", "apply", "compose", "decompose", "fit_transform", "invert", "match"
+]  # fmt: skip
 
-#: Largest change of scale, and whether a mirrored frame is possible.
-Limits = tuple[float, bool]
-
-#: A transform is accepted where fewer than 10^this like it are expected by chance.
-LOG_CHANCE = -6.0
-#: Stars and neighbours a star of the triangle graphs, tried in turn.
-STAGES = ((50, 20), (160, 20), (300, 18))
-TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 800
-#: Reference stars that a proposed transform is refined and judged on.
-BRIGHT = 600
 #: Stars of both lists this close in pixels of the detector may be its own (hot pixels).
 REST_RADIUS = 0.5
 #: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this
-#: share of both lists agrees.
+#: share of both lists agrees, or where a prior says so too.
 REST_SHIFT, REST_SHARE = 0.1, 0.5
+
+_IDENTITY = np.eye(2, 3)
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Match:
     index: Indices
     """(n,) indices into the frame's list, one-to-one with `ref_index`."""
     rms: float
-    """Root mean square distance of the matched stars, px."""
+    """Root mean square distance of the matched stars, px; weighted if their errors are given."""
     n: int
     """Number of matched stars."""
     log_chance: float
@@ -68,167 +65,119 @@ class Match:
     """The identity to a tenth of a pixel: stars alone cannot tell it from the detector's own pattern."""
 
 
-def _refine(
-    matrix: Floats, ref: StarList, frame: StarList, tolerance: float
-) -> tuple[Floats, Indices, Floats]:
-    """Similarity fitted to the bright stars that match it until these no longer change; the stars' indices in
-    the frame and their distances."""
-    m = matrix.copy()
-    rx, ry = ref.x[:BRIGHT], ref.y[:BRIGHT]
-    previous = np.empty(0, np.int64)
-    for turn in range(8):
-        px, py = apply(m, rx, ry)
-        found = asterism.pair_up(px, py, tolerance * (2 if turn == 0 else 1), frame.x, frame.y, *frame.grid)
-        pairs = np.flatnonzero(found >= 0)
-        at = found[pairs]
-        if len(pairs) < 3 or (turn > 1 and np.array_equal(found, previous)):
-            break
-        previous = found
-        asterism.fit_similarity(rx[pairs], ry[pairs], frame.x[at], frame.y[at], len(pairs), m)
-    distance = np.hypot(px[pairs] - frame.x[at], py[pairs] - frame.y[at])
-    return m, at, distance
+class Pattern:
+    """A reference star list, prepared once for the many frames that are matched with it.
 
+    Parameters
+    ----------
+    x, y : (n,) array-like
+        Reference positions, px, brightest first.
+    tolerance, max_scale, allow_mirror, exclude
+        See `match`.
+    """
 
-@dataclass(frozen=True)
-class _Found:
-    """The best transform so far."""
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        tolerance: float = 2.0,
+        max_scale: float = 0.02,
+        allow_mirror: bool = True,
+        exclude: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> None:
+        if not tolerance > 0:
+            raise InputError(f"tolerance={tolerance}: must be a positive number of pixels")
+        self._limits = Limits(float(tolerance), float(max_scale), bool(allow_mirror))
+        self._exclude = exclude
+        x, y, self._index = _clean(x, y, exclude, "reference")
+        self._stars = make_list(x, y, self._limits.tolerance) if len(x) else None
+        self._triangles: dict[int, Triangles] = {}
 
-    log_chance: float
-    matrix: Floats
-    count: int
+    def _stage(self, number: int) -> Triangles:
+        """The list's own triangles, which are the same for every frame."""
+        if number not in self._triangles:
+            assert self._stars is not None
+            self._triangles[number] = triangles_of(self._stars, STAGES[number], self._limits.tolerance)
+        return self._triangles[number]
 
+    def match(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        error: ArrayLike | None = None,
+        prior: ArrayLike | None = None,
+        kind: str = "auto",
+    ) -> Match:
+        """The transform to a frame's star list, found from the pattern of the stars alone (see `match`).
 
-_NOTHING = _Found(math.inf, np.full((2, 3), np.nan), 0)
+        `error` (m,), px, is the error of each position along one axis; it weights the last fit.
+        """
+        fx, fy, index = _clean(x, y, self._exclude, "frame")
+        n = len(self._index)
+        if min(n, len(fx)) < 3:
+            raise AlignmentError(f"{n} reference and {len(fx)} frame stars: at least 3 of each are needed")
+        ref, limits = self._stars, self._limits
+        assert ref is not None
+        frame = make_list(fx, fy, limits.tolerance)
+        seed = None if prior is None else np.array(prior, np.float64)
+        rest = pair_up(_IDENTITY, ref.x, ref.y, REST_RADIUS, frame)
+        barred = None
+        if _is_telling(rest, ref, frame, limits.tolerance):
+            best, barred, from_rest = self._with_rest(rest, ref, frame, seed)
+        else:
+            best, from_rest = self._search(ref, frame, seed), False
+        if not best.log_chance < LOG_CHANCE:
+            raise AlignmentError(
+                f"no trustworthy transform between {n} reference and {len(fx)} frame stars: the best "
+                f"matches {best.count} stars within {limits.tolerance:g} px, and 10^{best.log_chance:.1f} as "
+                f"good are expected by chance (10^{LOG_CHANCE:.0f} allowed)"
+            )
+        errors = None if error is None else np.asarray(error, np.float64)[index]
+        result = _finish(best, ref, frame, (self._index, index), barred, limits.tolerance, kind, errors)
+        if from_rest and result.at_rest and self._exclude is None:
+            _check_rest(result, ref, frame, seed, limits.tolerance)
+        return result
 
-
-def _better(
-    best: _Found, m: Floats, ref: StarList, frame: StarList, tolerance: float, limits: Limits, trials: float
-) -> _Found:
-    """`best`, or the transform refined from `m` where its evidence is stronger."""
-    m, at, distance = _refine(m, ref, frame, tolerance)
-    det = m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]
-    # The scale of a few stars has its own error.
-    if len(at) < 3 or abs(math.sqrt(abs(det)) - 1) > limits[0] + 0.005 or (det < 0 and not limits[1]):
+    def _search(self, ref: StarList, frame: StarList, seed: Floats | None) -> Found:
+        """The first proposal that can be trusted, else the best."""
+        best = NOTHING
+        if seed is not None:
+            best = by_prior(seed, ref, frame, self._limits)
+        if best.log_chance >= LOG_CHANCE:
+            best = min(best, by_shift(ref, frame, self._limits), key=lambda f: f.log_chance)
+        if best.log_chance >= LOG_CHANCE:
+            stage = self._stage if ref is self._stars else None
+            best = min(best, by_triangles(ref, frame, self._limits, stage), key=lambda f: f.log_chance)
         return best
-    rate = chance_rate(*apply(m, ref.x[:BRIGHT], ref.y[:BRIGHT]), frame, tolerance)
-    log = evidence(distance, frame.x[at], frame.y[at], rate, tolerance, trials, 2)
-    return _Found(log, m, len(at)) if log < best.log_chance else best
 
+    def _with_rest(
+        self, rest: Indices, ref: StarList, frame: StarList, seed: Floats | None
+    ) -> tuple[Found, Indices | None, bool]:
+        """The best transform where `rest` pairs lie at the same pixels, which may be the detector's own pattern.
 
-def _triangle_search(ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
-    """The best transform that triangles of neighbouring bright stars propose."""
-    best = _NOTHING
-    for n, neighbours in STAGES:
-        sides, graphs, stars = [], [], []
-        for stars_of in (ref, frame):
-            cell = max(math.sqrt(stars_of.area / n), 4 * tolerance)
-            pick = asterism.spread_brightest(stars_of.x, stars_of.y, n, cell, 3)
-            x, y = stars_of.x[pick], stars_of.y[pick]
-            graph = asterism.neighbour_graph(x, y, min(neighbours, len(pick)), 6 * tolerance)
-            i, j = np.nonzero(np.triu(graph))
-            stars.append((x, y))
-            sides.append(np.sort(np.hypot(x[i] - x[j], y[i] - y[j])))
-            graphs.append(graph)
-        if not len(sides[0]) or not len(sides[1]):
-            continue
-        reach = sides[0] * limits[0] + tolerance
-        equal = np.searchsorted(sides[1], sides[0] + reach) - np.searchsorted(sides[1], sides[0] - reach)
-        trials = float(equal.sum()) * (4 if limits[1] else 2)
-        (rx, ry), (x, y) = stars
-        vertex_r, side_r = asterism.triangles(rx, ry, graphs[0], TRIANGLES)
-        vertex_f, side_f = asterism.triangles(x, y, graphs[1], TRIANGLES)
-        by_size = np.argsort(side_f[:, 0], kind="stable")
-        vertex_f, side_f = vertex_f[by_size], side_f[by_size]
-        pairs = asterism.shape_pairs(side_r, side_f, 0.8 * tolerance, limits[0], CANDIDATES)
-        votes = asterism.least_votes(pairs, vertex_r, vertex_f, len(rx), len(x))
-        rank = np.argsort(-votes, kind="stable")
-        rate = len(rx) * len(x) * math.pi * tolerance**2 / max(ref.area, frame.area)
-        enough = 4
-        while log_tail(enough - 2, 2 * rate) + math.log10(trials + 1) > LOG_CHANCE - 4:
-            enough += 1
-        near = 1 if min(len(rx), len(x)) <= 12 else 2
-        options = np.array([limits[0], float(limits[1]), TRIALS])
-        grid = grid_hash(x, y, max(2 * tolerance, math.sqrt(frame.area / len(x))))
-        found = asterism.verify(
-            rx, ry, x, y, *grid, pairs, rank, vertex_r, vertex_f, tolerance, near, options, enough
-        )
-        for matrix in _distinct(found, ref, tolerance):
-            best = _better(best, matrix, ref, frame, tolerance, limits, trials)
-            if best.log_chance < LOG_CHANCE - 6:
-                break
-        if best.log_chance < LOG_CHANCE or (len(rx) == len(ref.x) and len(x) == len(frame.x)):
-            break
-    return best
-
-
-def _distinct(found: Floats, ref: StarList, tolerance: float) -> list[Floats]:
-    """The four proposals with most matches that differ from each other somewhere in the field."""
-    corners = np.array([(ref.x.min(), ref.y.min(), 1.0), (ref.x.max(), ref.y.max(), 1.0)]).T
-    kept: list[Floats] = []
-    for row in found[np.argsort(-found[:, 6], kind="stable")]:
-        m = row[:6].reshape(2, 3)
-        if all(np.abs((m - other) @ corners).max() > 4 * tolerance for other in kept):
-            kept.append(m)
-        if len(kept) == 4:
-            break
-    return kept
-
-
-def _prior_search(prior: Floats, ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
-    """The best transform that shifts of the prior propose, judged as any other (one star defines a shift)."""
-    n, reach = 200, 15 * tolerance
-    px, py = apply(prior, ref.x[:n], ref.y[:n])
-    dx, dy = frame.x[None, :n] - px[:, None], frame.y[None, :n] - py[:, None]
-    close = dx**2 + dy**2 <= reach**2
-    dx, dy = dx[close], dy[close]
-    if len(dx) == 0:
-        return _NOTHING
-    nearest = np.argsort(dx**2 + dy**2, kind="stable")[:400]
-    dx, dy = dx[nearest], dy[nearest]
-    votes = ((dx[:, None] - dx) ** 2 + (dy[:, None] - dy) ** 2 <= tolerance**2).sum(axis=1)
-    top = int(np.argmax(votes))
-    near = (dx - dx[top]) ** 2 + (dy - dy[top]) ** 2 <= tolerance**2
-    shifted = prior.copy()
-    shifted[:, 2] += dx[near].mean(), dy[near].mean()
-    px, py = apply(shifted, ref.x[:BRIGHT], ref.y[:BRIGHT])
-    found = asterism.pair_up(px, py, tolerance, frame.x, frame.y, *frame.grid)
-    pairs = np.flatnonzero(found >= 0)
-    at = found[pairs]
-    distance = np.hypot(px[pairs] - frame.x[at], py[pairs] - frame.y[at])
-    rate = chance_rate(px, py, frame, tolerance)
-    log = evidence(distance, frame.x[at], frame.y[at], rate, tolerance, len(dx), 1)
-    best = _better(_NOTHING, shifted, ref, frame, tolerance, limits, 1.0)
-    # The refined transform must still be the one the shift was judged for.
-    turned = np.abs(best.matrix[:, :2] - prior[:, :2]).max()
-    if best is _NOTHING or best.count < len(pairs) or not turned < 0.02:
-        return _NOTHING
-    return _Found(log, best.matrix, best.count)
-
-
-def _at_rest(ref: StarList, frame: StarList, tolerance: float, limits: Limits) -> _Found:
-    """The transform of stars that lie where the reference's lie: one hypothesis, defined by no star."""
-    found = asterism.pair_up(ref.x, ref.y, REST_RADIUS, frame.x, frame.y, *frame.grid)
-    count = int((found >= 0).sum())
-    log = log_tail(count, chance_rate(ref.x, ref.y, frame, tolerance) * REST_RADIUS**2)
-    identity = np.eye(2, 3)
-    best = _better(_NOTHING, identity, ref, frame, tolerance, limits, 1.0) if count >= 3 else _NOTHING
-    return _Found(log, best.matrix, best.count) if best is not _NOTHING else _NOTHING
-
-
-def _clean(
-    x: ArrayLike, y: ArrayLike, exclude: tuple[ArrayLike, ArrayLike] | None, name: str
-) -> tuple[Floats, Floats, Indices]:
-    """Positions and list indices of the stars that can be used."""
-    x, y = np.array(x, np.float64), np.array(y, np.float64)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise InputError(f"{name}: x has shape {x.shape}, y {y.shape}: both must be the same (n,)")
-    good = np.isfinite(x) & np.isfinite(y)
-    index = np.flatnonzero(good)
-    if exclude is not None:
-        bad = cKDTree(np.column_stack([np.ravel(a).astype(np.float64) for a in exclude]))
-        distance, _ = bad.query(np.column_stack([x[index], y[index]]), distance_upper_bound=1.0)
-        index = index[~np.isfinite(distance)]
-    return x[index], y[index], index
+        With it, the pairs that are no stars, and whether it rests on the pairs at rest.
+        """
+        tolerance = self._limits.tolerance
+        left = rest < 0
+        stay = np.ones(len(frame.x), np.bool_)
+        stay[rest[~left]] = False
+        best = NOTHING
+        if not _drifts(rest, ref, frame) and min(left.sum(), stay.sum()) >= 3:
+            others = (
+                make_list(ref.x[left], ref.y[left], tolerance),
+                make_list(frame.x[stay], frame.y[stay], tolerance),
+            )
+            best = self._search(*others, seed)
+        if best.log_chance >= LOG_CHANCE:
+            return _at_rest(ref, frame, self._limits), None, True
+        if _is_pattern(best.matrix, ref, frame, rest, tolerance):
+            return best, rest, False
+        # The field hardly moved: what was left out are its stars, what was matched may be their outliers.
+        whole = _at_rest(ref, frame, self._limits)
+        better = whole.log_chance < LOG_CHANCE and whole.count > best.count
+        return whole if better else best, None, False
 
 
 def match(
@@ -278,65 +227,66 @@ def match(
     AlignmentError
         No transform that chance would not give as well; the message has the numbers.
     """
-    rx, ry, r_index = _clean(ref_x, ref_y, exclude, "reference")
-    fx, fy, f_index = _clean(x, y, exclude, "frame")
-    if not tolerance > 0:
-        raise InputError(f"tolerance={tolerance}: must be a positive number of pixels")
-    if min(len(rx), len(fx)) < 3:
-        raise AlignmentError(f"{len(rx)} reference and {len(fx)} frame stars: at least 3 of each are needed")
-    limits = (max_scale, allow_mirror)
-    ref, frame = make_list(rx, ry, tolerance), make_list(fx, fy, tolerance)
-    rest = asterism.pair_up(rx, ry, REST_RADIUS, fx, fy, *frame.grid)
-    resting = np.flatnonzero(rest >= 0)
-    rest_is_likely = log_tail(len(resting), chance_rate(rx, ry, frame, tolerance) * REST_RADIUS**2) < -3
-    moved_ref, moved_frame = ref, frame
-    if rest_is_likely:
-        stay = np.ones(len(fx), np.bool_)
-        stay[rest[resting]] = False
-        left = rest < 0
-        if min(left.sum(), stay.sum()) >= 3:
-            moved_ref = make_list(rx[left], ry[left], tolerance)
-            moved_frame = make_list(fx[stay], fy[stay], tolerance)
-    seed = None if prior is None else np.array(prior, np.float64)
-    best = _NOTHING
-    if moved_ref is not ref or not rest_is_likely:
-        if seed is not None:
-            best = _prior_search(seed, moved_ref, moved_frame, tolerance, limits)
-        if best.log_chance >= LOG_CHANCE:
-            other = _triangle_search(moved_ref, moved_frame, tolerance, limits)
-            best = other if other.log_chance < best.log_chance else best
-    from_rest = best.log_chance >= LOG_CHANCE and rest_is_likely
-    if from_rest:
-        best = _at_rest(ref, frame, tolerance, limits)
-    if not best.log_chance < LOG_CHANCE:
-        raise AlignmentError(
-            f"no trustworthy transform between {len(rx)} reference and {len(fx)} frame stars: the best "
-            f"matches {best.count} stars within {tolerance:g} px, and 10^{best.log_chance:.1f} as good are "
-            f"expected by chance (10^{LOG_CHANCE:.0f} allowed)"
-        )
-    barred = None
-    if rest_is_likely and not from_rest:
-        if _is_pattern(best.matrix, ref, frame, rest, tolerance):
-            barred = rest
-        else:
-            # The field hardly moved: what was left out are its stars, what was matched may be their outliers.
-            whole = _at_rest(ref, frame, tolerance, limits)
-            best = whole if whole.log_chance < LOG_CHANCE and whole.count > best.count else best
-    result = _finish(best, ref, frame, (r_index, f_index), barred, tolerance, kind)
-    if from_rest and result.at_rest and exclude is None:
-        away = seed is not None and _motion(seed, rx, ry) > 5 * tolerance
-        if away or result.n < REST_SHARE * max(len(rx), len(fx)):
-            raise AlignmentError(
-                f"of {len(rx)} reference and {len(fx)} frame stars only {result.n} agree, by lying exactly "
-                f"where the reference's do{', while the prior has moved' if away else ''}: hot pixels "
-                "would do the same (give their positions as exclude=)"
-            )
-    return result
+    pattern = Pattern(
+        ref_x, ref_y, tolerance=tolerance, max_scale=max_scale, allow_mirror=allow_mirror, exclude=exclude
+    )
+    return pattern.match(x, y, prior=prior, kind=kind)
+
+
+def _clean(
+    x: ArrayLike, y: ArrayLike, exclude: tuple[ArrayLike, ArrayLike] | None, name: str
+) -> tuple[Floats, Floats, Indices]:
+    """Positions and list indices of the stars that can be used."""
+    x, y = np.array(x, np.float64), np.array(y, np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise InputError(f"{name}: x has shape {x.shape}, y {y.shape}: both must be the same (n,)")
+    good = np.isfinite(x) & np.isfinite(y)
+    index = np.flatnonzero(good)
+    if exclude is not None:
+        bad = cKDTree(np.column_stack([np.ravel(a).astype(np.float64) for a in exclude]))
+        distance, _ = bad.query(np.column_stack([x[index], y[index]]), distance_upper_bound=1.0)
+        index = index[~np.isfinite(distance)]
+    return x[index], y[index], index
+
+
+def _pairs(index: Indices, ref: StarList, frame: StarList) -> tuple[Floats, Floats, Floats, Floats]:
+    """Positions of paired stars in the reference and in the frame."""
+    pairs = np.flatnonzero(index >= 0)
+    at = index[pairs]
+    return ref.x[pairs], ref.y[pairs], frame.x[at], frame.y[at]
 
 
 def _motion(m: Floats, x: Floats, y: Floats) -> float:
     """The largest displacement of the positions by a transform, px."""
-    return float(np.hypot(*np.subtract(apply(m, x, y), (x, y))).max())
+    px, py = apply(m, x, y)
+    return math.sqrt(float(((px - x) ** 2 + (py - y) ** 2).max()))
+
+
+def _is_telling(rest: Indices, ref: StarList, frame: StarList, tolerance: float) -> bool:
+    """Whether more stars are at rest than chance would have it."""
+    count = int((rest >= 0).sum())
+    return count > 0 and _rest_chance(count, ref, frame, tolerance) < -3
+
+
+def _rest_chance(count: int, ref: StarList, frame: StarList, tolerance: float) -> float:
+    return float(log_tail(count, chance_rate(ref.x, ref.y, frame, tolerance) * REST_RADIUS**2))
+
+
+def _drifts(rest: Indices, ref: StarList, frame: StarList) -> bool:
+    """Whether the pairs at rest have a small motion in common: then they are stars, for pixels have none."""
+    x, y, u, v = _pairs(rest, ref, frame)
+    dx, dy = u - x, v - y
+    step = math.hypot(dx.mean(), dy.mean())
+    scatter = math.sqrt(float((dx.var() + dy.var()) / len(x)))
+    return len(x) >= 6 and step > max(REST_SHIFT, 5 * scatter)
+
+
+def _at_rest(ref: StarList, frame: StarList, limits: Limits) -> Found:
+    """The transform of stars that lie where the reference's lie: one hypothesis, defined by no star."""
+    count = int((pair_up(_IDENTITY, ref.x, ref.y, REST_RADIUS, frame) >= 0).sum())
+    best = settle(_IDENTITY, ref, frame, limits, 1.0) if count >= 3 else NOTHING
+    log = _rest_chance(count, ref, frame, limits.tolerance)
+    return Found(log, best.matrix, best.count) if best is not NOTHING else NOTHING
 
 
 def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolerance: float) -> bool:
@@ -344,36 +294,53 @@ def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolera
 
     They are if it moves by far more, or if they themselves do not move at all: stars follow a small drift.
     """
-    pairs = np.flatnonzero(rest >= 0)
-    x, y, u, v = ref.x[pairs], ref.y[pairs], frame.x[rest[pairs]], frame.y[rest[pairs]]
+    x, y, u, v = _pairs(rest, ref, frame)
     if _motion(m, x, y) > 2 * tolerance:
         return True
-    if len(pairs) < 20:
+    if len(x) < 20:
         return math.hypot(float(np.mean(u - x)), float(np.mean(v - y))) < REST_SHIFT
     own, _, _ = fit_transform(x, y, u, v)
     return _motion(own, x, y) < REST_SHIFT
 
 
+def _check_rest(result: Match, ref: StarList, frame: StarList, seed: Floats | None, tolerance: float) -> None:
+    """Refuse a field at rest where it may be the detector's pattern under a cloud: neither most stars nor the
+    prior say that it is at rest."""
+    moved = math.inf if seed is None else _motion(seed, ref.x, ref.y)
+    away = seed is not None and moved > 5 * tolerance
+    most = result.n >= REST_SHARE * max(len(ref.x), len(frame.x))
+    if away or not (most or moved < REST_RADIUS):
+        raise AlignmentError(
+            f"of {len(ref.x)} reference and {len(frame.x)} frame stars only {result.n} agree, by lying exactly "
+            f"where the reference's do{', while the prior has moved' if away else ''}: hot pixels "
+            "would do the same (give their positions as exclude=)"
+        )
+
+
 def _finish(
-    best: _Found,
+    best: Found,
     ref: StarList,
     frame: StarList,
     indices: tuple[Indices, Indices],
     barred: Indices | None,
     tolerance: float,
     kind: str,
+    error: Floats | None,
 ) -> Match:
-    """The last fit, on all stars but the `barred` pairs (a frame index or -1 for each reference star)."""
+    """The last fits, on all stars but the `barred` pairs (a frame index or -1 for each reference star)."""
     m, radius = best.matrix, tolerance
     for most in (BRIGHT, len(ref.x)):
-        px, py = apply(m, ref.x[:most], ref.y[:most])
-        found = asterism.pair_up(px, py, radius, frame.x, frame.y, *frame.grid)
+        found = pair_up(m, ref.x[:most], ref.y[:most], radius, frame)
         if barred is not None:
             found[found == barred[:most]] = -1
-        pairs = np.flatnonzero(found >= 0)
-        at = found[pairs]
-        m, used, rms = fit_transform(ref.x[pairs], ref.y[pairs], frame.x[at], frame.y[at], kind)
+        x, y, u, v = _pairs(found, ref, frame)
+        m, used, rms = fit_transform(x, y, u, v, kind)
         radius = min(tolerance, max(5 * rms, tolerance / 16))
-    pairs, at = pairs[used], at[used]
+    if error is not None:
+        px, py = apply(m, x, y)
+        weights = position_weights((px - u) ** 2 + (py - v) ** 2, error[found[found >= 0]])
+        m, used, rms = fit_transform(x, y, u, v, kind, weights=weights)
+    pairs = np.flatnonzero(found >= 0)[used]
+    at = found[pairs]
     at_rest = _motion(m, ref.x, ref.y) < REST_SHIFT
     return Match(m, indices[0][pairs], indices[1][at], rms, len(pairs), best.log_chance, at_rest)

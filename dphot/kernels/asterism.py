@@ -1,6 +1,6 @@
-"""The loops of asterism matching: neighbour graphs, triangles, candidate transforms and counting of matches.
+"""The loops of asterism matching: shifts, neighbour graphs, triangles, candidate transforms.
 
-All of it works on float64 positions and is compiled once. These functions propose and count; `align` decides.
+All of it works on float64 positions and is compiled once. These functions propose; `evidence` decides.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dphot.kernels.pairing import nearest
+from dphot.kernels.transform import similarity
 
-@njit(cache=True, nogil=True, fastmath=False)
+
+@njit(cache=True, nogil=True)
 def spread_brightest(x, y, n, cell, per_cell):  # pragma: no cover - compiled
     """Indices of the `n` brightest (first) stars, at most `per_cell` in a square of side `cell`.
 
@@ -39,7 +42,7 @@ def spread_brightest(x, y, n, cell, per_cell):  # pragma: no cover - compiled
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=False)
+@njit(cache=True, nogil=True)
 def neighbour_graph(x, y, m, shortest):  # pragma: no cover - compiled
     """(n, n) bool: joined are stars of which one is among the other's `m` nearest farther than `shortest`."""
     n = len(x)
@@ -72,7 +75,7 @@ def neighbour_graph(x, y, m, shortest):  # pragma: no cover - compiled
     return graph
 
 
-@njit(cache=True, nogil=True, fastmath=False)
+@njit(cache=True, nogil=True)
 def triangles(x, y, graph, most):  # pragma: no cover - compiled
     """Triangles with all sides in the graph: vertices (k, 3) opposite their sides (k, 3), longest first."""
     n = len(x)
@@ -109,12 +112,11 @@ def triangles(x, y, graph, most):  # pragma: no cover - compiled
     return vertex[:k], side[:k]
 
 
-@njit(cache=True, nogil=True, fastmath=False)
+@njit(cache=True, nogil=True)
 def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover - compiled
     """Index pairs (k, 2) of triangles equal in shape within `tolerance` px, in size within `max_scale`.
 
-    Triangles are binned by two ratios of their sides; `side_f` comes sorted by the longest side, and so are
-    the bins. At most `most` pairs are given.
+    Triangles are binned by two ratios of their sides. At most `most` pairs are given.
     """
     nb, nc = 32, 64  # bins of b/a over [0.5, 1] and of c/a over [0, 1]
     start = np.zeros(nb * nc + 1, np.int64)
@@ -146,19 +148,11 @@ def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover
         high = a * (1 + max_scale) + tolerance
         for q in range(b0, b1 + 1):
             for cell in range(q * nc + c0, q * nc + c1 + 1):
-                p, end = start[cell], start[cell + 1]
-                while p < end:
-                    middle = (p + end) // 2
-                    if side_f[order[middle], 0] < low:
-                        p = middle + 1
-                    else:
-                        end = middle
-                while p < start[cell + 1]:
+                for p in range(start[cell], start[cell + 1]):
                     f = order[p]
-                    p += 1
                     g = side_f[f, 0]
-                    if g > high:
-                        break
+                    if g < low or g > high:
+                        continue
                     if abs(side_f[f, 1] - b * g) > tolerance or abs(side_f[f, 2] - c * g) > tolerance:
                         continue
                     if k == most:
@@ -169,7 +163,7 @@ def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover
     return out[:k]
 
 
-@njit(cache=True, nogil=True, fastmath=False)
+@njit(cache=True, nogil=True)
 def least_votes(pairs, vertex_r, vertex_f, n_r, n_f):  # pragma: no cover - compiled
     """The weakest of the three star-to-star votes of each triangle pair (Groth 1986)."""
     votes = np.zeros((n_r, n_f), np.int64)
@@ -185,117 +179,8 @@ def least_votes(pairs, vertex_r, vertex_f, n_r, n_f):  # pragma: no cover - comp
     return score
 
 
-@njit(cache=True, nogil=True, fastmath=False)
-def fit_similarity(x, y, u, v, n, m):  # pragma: no cover - compiled
-    """Least-squares similarity of the first `n` pairs, of the better parity, into `m`; its determinant."""
-    x0 = y0 = u0 = v0 = 0.0
-    for i in range(n):
-        x0 += x[i] / n
-        y0 += y[i] / n
-        u0 += u[i] / n
-        v0 += v[i] / n
-    norm = 1e-300
-    c1 = s1 = c2 = s2 = 0.0
-    for i in range(n):
-        dx, dy, du, dv = x[i] - x0, y[i] - y0, u[i] - u0, v[i] - v0
-        norm += dx * dx + dy * dy
-        c1 += dx * du + dy * dv
-        s1 += dx * dv - dy * du
-        c2 += dx * du - dy * dv
-        s2 += dx * dv + dy * du
-    sign = 1.0
-    c, s = c1 / norm, s1 / norm
-    if c2 * c2 + s2 * s2 > c1 * c1 + s1 * s1:
-        sign = -1.0
-        c, s = c2 / norm, s2 / norm
-    m[0, 0], m[0, 1], m[1, 0], m[1, 1] = c, -sign * s, s, sign * c
-    m[0, 2] = u0 - m[0, 0] * x0 - m[0, 1] * y0
-    m[1, 2] = v0 - m[1, 0] * x0 - m[1, 1] * y0
-    return sign * (c * c + s * s)
-
-
-@njit(cache=True, nogil=True, fastmath=False)
-def cell_index(x, y, box):  # pragma: no cover - compiled
-    """Grid hash of positions: `start` (nx ny + 1) and `order` (n); `box` is (x0, y0, cell, nx, ny)."""
-    x0, y0, cell, nx, ny = box[0], box[1], box[2], int(box[3]), int(box[4])
-    start = np.zeros(nx * ny + 1, np.int64)
-    key = np.empty(len(x), np.int64)
-    for i in range(len(x)):
-        key[i] = int((y[i] - y0) / cell) * nx + int((x[i] - x0) / cell)
-        start[key[i] + 1] += 1
-    for q in range(nx * ny):
-        start[q + 1] += start[q]
-    fill = start[:-1].copy()
-    order = np.empty(len(x), np.int64)
-    for i in range(len(x)):
-        order[fill[key[i]]] = i
-        fill[key[i]] += 1
-    return start, order
-
-
-@njit(cache=True, nogil=True, fastmath=False)
-def nearest(px, py, radius, x, y, box, start, order):  # pragma: no cover - compiled
-    """Index of the star nearest to (px, py) within `radius`, or -1, and the distance squared."""
-    nx, ny = int(box[3]), int(box[4])
-    best, found = radius * radius, -1
-    if not (px > box[0] - radius and py > box[1] - radius):
-        return found, best
-    i0 = max(int((px - radius - box[0]) / box[2]), 0)
-    j0 = max(int((py - radius - box[1]) / box[2]), 0)
-    i1 = min((px + radius - box[0]) / box[2], nx - 1.0)
-    j1 = min((py + radius - box[1]) / box[2], ny - 1.0)
-    for j in range(j0, int(j1) + 1):
-        if i0 > i1:
-            break
-        for p in range(start[j * nx + i0], start[j * nx + int(i1) + 1]):
-            q = order[p]
-            d = (x[q] - px) ** 2 + (y[q] - py) ** 2
-            if d < best:
-                best, found = d, q
-    return found, best
-
-
-@njit(cache=True, nogil=True, fastmath=False)
-def pair_up(px, py, radius, x, y, box, start, order):  # pragma: no cover - compiled
-    """One-to-one pairs of predicted positions and stars, each the other's nearest: index (n,) or -1."""
-    index = np.full(len(px), -1, np.int64)
-    owner = np.full(len(x), -1, np.int64)
-    distance = np.full(len(x), np.inf)
-    for i in range(len(px)):
-        q, d = nearest(px[i], py[i], radius, x, y, box, start, order)
-        if q >= 0 and d < distance[q]:
-            if owner[q] >= 0:
-                index[owner[q]] = -1
-            owner[q] = i
-            distance[q] = d
-            index[i] = q
-    return index
-
-
-@njit(cache=True, nogil=True, fastmath=False)
-def pairs_between(px, py, inner, outer, x, y, box, start, order):  # pragma: no cover - compiled
-    """Number of (prediction, star) pairs whose distance lies between `inner` and `outer`."""
-    nx, ny = int(box[3]), int(box[4])
-    total = 0
-    for i in range(len(px)):
-        i0 = max(np.floor((px[i] - outer - box[0]) / box[2]), 0.0)
-        j0 = max(np.floor((py[i] - outer - box[1]) / box[2]), 0.0)
-        i1 = min((px[i] + outer - box[0]) / box[2], nx - 1.0)
-        j1 = min((py[i] + outer - box[1]) / box[2], ny - 1.0)
-        if not (i0 <= i1 and j0 <= j1):
-            continue
-        for j in range(int(j0), int(j1) + 1):
-            for p in range(start[j * nx + int(i0)], start[j * nx + int(i1) + 1]):
-                d = (x[order[p]] - px[i]) ** 2 + (y[order[p]] - py[i]) ** 2
-                if inner * inner < d and d <= outer * outer:
-                    total += 1
-    return total
-
-
-@njit(cache=True, nogil=True, fastmath=False)
-def verify(
-    rx, ry, x, y, box, start, order, pairs, rank, vertex_r, vertex_f, reach, near, limits, enough
-):  # pragma: no cover - compiled
+@njit(cache=True, nogil=True)
+def verify(rx, ry, frame, pairs, rank, vertex_r, vertex_f, reach, near, limits, enough):  # pragma: no cover
     """Try candidates in order of rank; of those that match well (k, 7): the matrix's rows and the matches.
 
     A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before
@@ -305,21 +190,21 @@ def verify(
     n = len(rx)
     out = np.empty((int(limits[2]), 7))
     n_out = 0
-    ax, ay, bx, by = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    ax, ay, bx, by, weight = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.ones(n)
     m = np.empty((2, 3))
     for t in range(min(len(rank), len(out))):
         r, f = pairs[rank[t], 0], pairs[rank[t], 1]
         cx = cy = 0.0
         for q in range(3):
             ax[q], ay[q] = rx[vertex_r[r, q]], ry[vertex_r[r, q]]
-            bx[q], by[q] = x[vertex_f[f, q]], y[vertex_f[f, q]]
+            bx[q], by[q] = frame.x[vertex_f[f, q]], frame.y[vertex_f[f, q]]
             cx += ax[q] / 3
             cy += ay[q] / 3
         size2 = (ax[1] - ax[2]) ** 2 + (ay[1] - ay[2]) ** 2
         k = 3
         # Turn 0: the triangle's surroundings; 1 and 2: all stars, the transform fitted to the last matches.
         for turn in range(4):
-            det = fit_similarity(ax, ay, bx, by, k, m)
+            det = similarity(ax, ay, bx, by, weight, k, m)
             slack = reach / np.sqrt(size2)  # a triangle's scale is only as good as its sides
             if abs(np.sqrt(abs(det)) - 1) > limits[0] + slack or (det < 0 and limits[1] == 0.0):
                 k = 0
@@ -333,9 +218,9 @@ def verify(
                 px = m[0, 0] * rx[i] + m[0, 1] * ry[i] + m[0, 2]
                 py = m[1, 0] * rx[i] + m[1, 1] * ry[i] + m[1, 2]
                 radius = reach * (1 + 0.5 * np.sqrt(d2 / size2)) if turn == 0 else reach * (3 - turn)
-                q, _ = nearest(px, py, radius, x, y, box, start, order)
+                q, _ = nearest(px, py, radius, frame)
                 if q >= 0:
-                    ax[k], ay[k], bx[k], by[k] = rx[i], ry[i], x[q], y[q]
+                    ax[k], ay[k], bx[k], by[k] = rx[i], ry[i], frame.x[q], frame.y[q]
                     k += 1
         if k < 3 + near:
             continue
@@ -346,3 +231,46 @@ def verify(
         if k >= enough:
             break
     return out[:n_out]
+
+
+@njit(cache=True, nogil=True)
+def commonest_shift(px, py, x, y, reach):  # pragma: no cover - compiled
+    """The shift that brings most of (px, py) within about `reach` px of one of (x, y).
+
+    Shifts are counted in square cells of a plane that is wrapped, which keeps it small; two cells that share a
+    place rarely matter, and what is proposed is judged anyway.
+    """
+    side = 128
+    count = np.zeros((side + 1, side + 1), np.int64)
+    for i in range(len(px)):
+        for j in range(len(x)):
+            column, row = np.floor((x[j] - px[i]) / reach), np.floor((y[j] - py[i]) / reach)
+            count[int(row) % side, int(column) % side] += 1
+    count[side], count[:, side] = count[0], count[:, 0]
+    most, top = -1, (0, 0)
+    for row in range(side):
+        for column in range(side):
+            total = (
+                count[row, column]
+                + count[row, column + 1]
+                + count[row + 1, column]
+                + count[row + 1, column + 1]
+            )
+            if total > most:
+                most, top = total, (row, column)
+    dx, dy = np.empty(most), np.empty(most)
+    k = 0
+    for i in range(len(px)):
+        for j in range(len(x)):
+            a, b = x[j] - px[i], y[j] - py[i]
+            row, column = int(np.floor(b / reach)) - top[0], int(np.floor(a / reach)) - top[1]
+            if row % side < 2 and column % side < 2:
+                dx[k], dy[k] = a, b
+                k += 1
+    best, most = 0, 0
+    for i in range(k):
+        near = ((dx[:k] - dx[i]) ** 2 + (dy[:k] - dy[i]) ** 2 <= reach * reach).sum()
+        if near > most:
+            best, most = i, near
+    near = (dx[:k] - dx[best]) ** 2 + (dy[:k] - dy[best]) ** 2 <= reach * reach
+    return dx[:k][near].mean(), dy[:k][near].mean()

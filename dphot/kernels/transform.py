@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtrc
 
@@ -19,6 +20,8 @@ Floats = NDArray[np.float64]
 
 #: An affine fit replaces a similarity only with this many stars and below this chance of a needless choice.
 AFFINE_STARS, AFFINE_CHANCE = 12, 1e-5
+#: Errors are compared with residuals only where there are this many.
+WEIGHTED_STARS = 12
 
 
 class Parts(NamedTuple):
@@ -98,65 +101,115 @@ def decompose(matrix: ArrayLike, shape: tuple[int, int]) -> Parts:
     return Parts(float(x) - cx, float(y) - cy, rotation, math.sqrt(abs(det)), abs(rotation) > 90.0, mirror)
 
 
-def _similarity(data: Floats, w: Floats) -> Floats:
-    """Weighted least-squares similarity of the better parity; `data` (4, n) is x, y and x', y'."""
-    x, y, u, v = data
-    total = w.sum()
-    z, q = x + 1j * y, u + 1j * v
-    z0, q0 = (w * z).sum() / total, (w * q).sum() / total
-    z, q = z - z0, q - q0
-    norm = (w * np.abs(z) ** 2).sum()
-    if not norm > 0:
-        raise AlignmentError(f"the {len(x)} star(s) to fit lie at one position: no rotation is determined")
-    direct, mirrored = (w * z.conj() * q).sum() / norm, (w * z * q).sum() / norm
-    if abs(direct) >= abs(mirrored):
-        shift = q0 - direct * z0
-        return np.array([[direct.real, -direct.imag, shift.real], [direct.imag, direct.real, shift.imag]])
-    shift = q0 - mirrored * z0.conjugate()
-    return np.array([[mirrored.real, mirrored.imag, shift.real], [mirrored.imag, -mirrored.real, shift.imag]])
+@njit(cache=True, nogil=True)
+def similarity(x, y, u, v, w, n, m):  # pragma: no cover - compiled
+    """Weighted least-squares similarity of the first `n` pairs, of the better parity, into `m`; its determinant.
+
+    The determinant is 0 where the positions determine none.
+    """
+    total = x0 = y0 = u0 = v0 = 0.0
+    for i in range(n):
+        total += w[i]
+        x0 += w[i] * x[i]
+        y0 += w[i] * y[i]
+        u0 += w[i] * u[i]
+        v0 += w[i] * v[i]
+    if not total > 0.0:
+        return 0.0
+    x0, y0, u0, v0 = x0 / total, y0 / total, u0 / total, v0 / total
+    norm = c1 = s1 = c2 = s2 = 0.0
+    for i in range(n):
+        dx, dy, du, dv = x[i] - x0, y[i] - y0, u[i] - u0, v[i] - v0
+        norm += w[i] * (dx * dx + dy * dy)
+        c1 += w[i] * (dx * du + dy * dv)
+        s1 += w[i] * (dx * dv - dy * du)
+        c2 += w[i] * (dx * du - dy * dv)
+        s2 += w[i] * (dx * dv + dy * du)
+    if not norm > 0.0:
+        return 0.0
+    sign = 1.0
+    c, s = c1 / norm, s1 / norm
+    if c2 * c2 + s2 * s2 > c1 * c1 + s1 * s1:
+        sign = -1.0
+        c, s = c2 / norm, s2 / norm
+    m[0, 0], m[0, 1], m[1, 0], m[1, 1] = c, -sign * s, s, sign * c
+    m[0, 2] = u0 - m[0, 0] * x0 - m[0, 1] * y0
+    m[1, 2] = v0 - m[1, 0] * x0 - m[1, 1] * y0
+    return sign * (c * c + s * s)
 
 
-def _affine(data: Floats, w: Floats) -> Floats:
-    x, y, u, v = data
-    total = w.sum()
-    x0, y0, u0, v0 = ((w * a).sum() / total for a in (x, y, u, v))
-    x, y, u, v = x - x0, y - y0, u - u0, v - v0
-    xx, xy, yy = (w * x * x).sum(), (w * x * y).sum(), (w * y * y).sum()
+@njit(cache=True, nogil=True)
+def _affine(x, y, u, v, w, n, m):  # pragma: no cover - compiled
+    """Like `similarity`: the affine transform, and whether the positions determine one (1 or 0)."""
+    total = x0 = y0 = u0 = v0 = 0.0
+    for i in range(n):
+        total += w[i]
+        x0 += w[i] * x[i]
+        y0 += w[i] * y[i]
+        u0 += w[i] * u[i]
+        v0 += w[i] * v[i]
+    x0, y0, u0, v0 = x0 / total, y0 / total, u0 / total, v0 / total
+    xx = xy = yy = xu = yu = xv = yv = 0.0
+    for i in range(n):
+        dx, dy, du, dv = w[i] * (x[i] - x0), w[i] * (y[i] - y0), u[i] - u0, v[i] - v0
+        xx += dx * (x[i] - x0)
+        xy += dx * (y[i] - y0)
+        yy += dy * (y[i] - y0)
+        xu += dx * du
+        yu += dy * du
+        xv += dx * dv
+        yv += dy * dv
     det = xx * yy - xy * xy
     if not det > 1e-12 * (xx + yy) ** 2:
-        raise AlignmentError(f"the {len(x)} stars to fit lie on one line: no affine transform is determined")
-    rows = []
-    for a, a0 in ((u, u0), (v, v0)):
-        ax, ay = (w * x * a).sum(), (w * y * a).sum()
-        p, q = (yy * ax - xy * ay) / det, (xx * ay - xy * ax) / det
-        rows.append([p, q, a0 - p * x0 - q * y0])
-    return np.array(rows)
+        return 0.0
+    m[0, 0], m[0, 1] = (yy * xu - xy * yu) / det, (xx * yu - xy * xu) / det
+    m[1, 0], m[1, 1] = (yy * xv - xy * yv) / det, (xx * yv - xy * xv) / det
+    m[0, 2] = u0 - m[0, 0] * x0 - m[0, 1] * y0
+    m[1, 2] = v0 - m[1, 0] * x0 - m[1, 1] * y0
+    return 1.0
 
 
-def _residual2(m: Floats, data: Floats) -> Floats:
-    px, py = apply(m, data[0], data[1])
-    return (px - data[2]) ** 2 + (py - data[3]) ** 2
+@njit(cache=True, nogil=True)
+def _residual2(m, data):  # pragma: no cover - compiled
+    """Squared distances from the fit, px2."""
+    x, y, u, v = data[0], data[1], data[2], data[3]
+    out = np.empty(len(x))
+    for i in range(len(x)):
+        out[i] = (m[0, 0] * x[i] + m[0, 1] * y[i] + m[0, 2] - u[i]) ** 2
+        out[i] += (m[1, 0] * x[i] + m[1, 1] * y[i] + m[1, 2] - v[i]) ** 2
+    return out
 
 
-def _clipped(
-    data: Floats, w: Floats, kind: str, sigma: float, iterations: int
-) -> tuple[Floats, NDArray[np.bool_]]:
-    needed = 2 if kind == "similarity" else 3
-    used = w > 0
-    matrix = np.full((2, 3), np.nan)
-    for _ in range(iterations + 1):
-        fit = _similarity if kind == "similarity" else _affine
-        matrix = fit(data[:, used], w[used])
-        r2 = _residual2(matrix, data)
+@njit(cache=True, nogil=True)
+def _clipped(data, w, affine, sigma, rounds):  # pragma: no cover - compiled
+    """Fit, residuals, clip, and again: the matrix, the pairs used, and whether they determine it.
+
+    What is clipped are residuals in units of each pair's own error, or the faint stars would go first.
+    """
+    x, y, u, v = data[0], data[1], data[2], data[3]
+    needed = 3 if affine else 2
+    used = w > 0.0
+    m = np.full((2, 3), np.nan)
+    fine = False
+    for _ in range(rounds + 1):
+        a, b, c, d, e = x[used], y[used], u[used], v[used], w[used]
+        count = len(a)
+        if affine:
+            fine = _affine(a, b, c, d, e, count, m) != 0.0
+        else:
+            fine = similarity(a, b, c, d, e, count, m) != 0.0
+        if not fine:
+            break
+        chi2 = w * _residual2(m, data)
         # The median of squared distances is 2 ln 2 variances of one axis; fitted parameters shrink it.
-        count = int(used.sum())
         freedom = max(2 * count - 2 * needed, 1) / (2 * count)
-        variance = float(np.median(r2[used])) / (2 * math.log(2)) / freedom
-        keep = (w > 0) & (r2 <= max(sigma**2 * variance, 1e-12))
+        variance = np.median(chi2[used]) / (2 * np.log(2.0)) / freedom
+        # Below 1e-6 px residuals are rounding, not measurements.
+        keep = (w > 0.0) & (chi2 <= np.maximum(sigma**2 * variance, 1e-12 * w))
         if keep.sum() < needed + 1 or np.array_equal(keep, used):
             break
         used = keep
-    return matrix, used
+    return m, used, fine
 
 
 def fit_transform(
@@ -182,7 +235,8 @@ def fit_transform(
         'similarity' (mirrored where the stars are) has 4 parameters, 'affine' 6. 'auto' takes the affine one
         only with at least 12 stars, and where an F-test gives its being needless less than one chance in 1e5.
     sigma : float
-        Stars farther than this many standard deviations (of one axis, robust) are left out.
+        Stars farther than this many of their standard deviations (of one axis; of the weights' relative size,
+        of the residuals' robust scale) are left out.
     iterations : int
         Most rounds of clipping.
     weights : (n,) array-like, optional
@@ -195,7 +249,7 @@ def fit_transform(
     used : (n,) ndarray of bool
         The stars that were not clipped.
     rms : float
-        Root mean square distance of the used stars from the fit, px (both axes together).
+        Root of the (weighted) mean square distance of the used stars from the fit, px (both axes together).
 
     Raises
     ------
@@ -210,43 +264,80 @@ def fit_transform(
     if any(a.shape != (n,) for a in (*arrays, w)):
         shapes = [a.shape for a in (*arrays, w)]
         raise InputError(f"ref_x, ref_y, x, y and weights differ in length: {shapes}")
-    good = np.isfinite(np.sum(arrays, axis=0)) & np.isfinite(w) & (w > 0)
-    w[~good] = 0.0
-    data = np.where(good, np.array(arrays), 0.0)
-    needed = 3 if kind == "affine" else 2
-    if good.sum() < needed:
-        raise AlignmentError(f"{int(good.sum())} usable star pair(s): {kind} needs at least {needed}")
-    if kind != "auto":
-        matrix, used = _clipped(data, w, kind, sigma, iterations)
-    else:
-        matrix, used = _clipped(data, w, "similarity", sigma, iterations)
-        if used.sum() >= AFFINE_STARS:
-            matrix, used = _affine_if_needed(data, w, matrix, used, sigma, iterations)
-    return matrix, used, math.sqrt(float(np.mean(_residual2(matrix, data)[used])))
+    data = np.array(arrays)
+    good = np.isfinite(data.sum(axis=0)) & np.isfinite(w) & (w > 0)
+    if not good.all():
+        data, w = np.where(good, data, 0.0), np.where(good, w, 0.0)
+    needed, count = 3 if kind == "affine" else 2, int(good.sum())
+    if count < needed:
+        raise AlignmentError(f"{count} usable star pair(s): {kind} needs at least {needed}")
+    matrix, used, fine = _clipped(data, w, kind == "affine", float(sigma), iterations)
+    if not fine:
+        where = "on one line" if kind == "affine" else "at one position"
+        raise AlignmentError(f"the {count} stars to fit lie {where}: no {kind} transform is determined")
+    if kind == "auto" and used.sum() >= AFFINE_STARS:
+        affine, affine_used, fine = _clipped(data, w, True, float(sigma), iterations)
+        if fine and _needs_affine(data, w, used & affine_used):
+            matrix, used = affine, affine_used
+    chi2 = w * _residual2(matrix, data)
+    return matrix, used, math.sqrt(float(chi2[used].sum() / w[used].sum()))
 
 
-def _affine_if_needed(
-    data: Floats,
-    w: Floats,
-    matrix: Floats,
-    used: NDArray[np.bool_],
-    sigma: float,
-    iterations: int,
-) -> tuple[Floats, NDArray[np.bool_]]:
-    try:
-        affine, affine_used = _clipped(data, w, "affine", sigma, iterations)
-    except AlignmentError:
-        return matrix, used  # stars on one line: only the similarity is determined
-    both = used & affine_used
-    freedom = 2 * int(both.sum()) - 6
+def _needs_affine(data: Floats, w: Floats, both: NDArray[np.bool_]) -> bool:
+    """An F-test of the two models on the same stars, or the comparison would be one of the clipping."""
     if both.sum() < AFFINE_STARS:
-        return matrix, used
-    part, w_part = data[:, both], w[both]
-    # Both models on the same stars, or the comparison would be one of the clipping.
-    similar = float((w_part * _residual2(_similarity(part, w_part), part)).sum())
-    general = float((w_part * _residual2(_affine(part, w_part), part)).sum())
-    # Below 1e-6 px the residuals are rounding, not measurements.
-    if similar <= 1e-12 * w_part.sum():
-        return matrix, used
+        return False
+    data, w = np.ascontiguousarray(data[:, both]), w[both]
+    x, y, u, v = data
+    m = np.empty((2, 3))
+    similarity(x, y, u, v, w, len(w), m)
+    similar = float((w * _residual2(m, data)).sum())
+    _affine(x, y, u, v, w, len(w), m)
+    general = float((w * _residual2(m, data)).sum())
+    if similar <= 1e-12 * w.sum():
+        return False
+    freedom = 2 * len(w) - 6
     ratio = (similar - general) / 2 / max(general / freedom, 1e-300)
-    return (affine, affine_used) if fdtrc(2, freedom, ratio) < AFFINE_CHANCE else (matrix, used)
+    return bool(fdtrc(2, freedom, ratio) < AFFINE_CHANCE)
+
+
+def position_weights(distance2: ArrayLike, error: ArrayLike) -> Floats:
+    """Weights of paired stars from the errors that they should have and the distances that they do have.
+
+    The variance is modelled as ``k error^2 + s^2``: the fainter half of the stars gives the factor k, since errors
+    are estimates; the brighter half tells whether something that all stars share (a distortion that the transform
+    does not follow, the air) adds to it.
+
+    Parameters
+    ----------
+    distance2 : (n,) array-like
+        Squared distances from an unweighted fit, px2.
+    error : (n,) array-like
+        Expected error of a position along one axis, px.
+
+    Returns
+    -------
+    (n,) ndarray
+        1/variance, px-2; 0 where the error is not a positive number.
+    """
+    r2, variance = np.asarray(distance2, np.float64), np.asarray(error, np.float64) ** 2
+    good = np.isfinite(variance) & (variance > 0)
+    if good.sum() >= WEIGHTED_STARS:
+        middle = np.median(variance[good])
+        faint, bright = good & (variance >= middle), good & (variance <= middle)
+        # The median of a squared distance is 2 ln 2 variances of one axis.
+        variance = variance * max(float(np.median(r2[faint] / variance[faint])) / (2 * math.log(2)), 1e-12)
+        variance = variance + _shared_variance(r2[bright], variance[bright])
+    return np.where(good, 1.0 / np.where(good, variance, 1.0), 0.0)
+
+
+def _shared_variance(r2: Floats, variance: Floats) -> float:
+    """What must be added to the variances for the median of r2 / variance to be as expected; 0 within its noise."""
+    expected, noise = 2 * math.log(2), 2.0 / math.sqrt(len(r2))
+    if np.median(r2 / variance) <= expected + 3 * noise:
+        return 0.0
+    low, high = 0.0, float(r2.max())
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.median(r2 / (variance + middle)) > expected else (low, middle)
+    return high

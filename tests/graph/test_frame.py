@@ -1,5 +1,7 @@
 """What is done to one frame, on images whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,9 +148,7 @@ def test_a_faint_frame_is_a_cloud_an_empty_one_has_no_stars_and_another_field_fa
     assert np.isfinite(cloudy["flux"][5]).all()
     assert measure(draw(ref, share=0.0), ref)["frame_flags"] == FrameFlag.FEW_STARS
     rng = np.random.default_rng(8)
-    other = chain.Reference(
-        **{**vars(ref), "match_x": rng.uniform(30, 190, 12), "match_y": rng.uniform(30, 170, 12)}
-    )
+    other = replace(ref, match_x=rng.uniform(30, 190, 12), match_y=rng.uniform(30, 170, 12))
     lost = measure(draw(other), ref)
     assert lost["frame_flags"] == FrameFlag.ALIGN_FAILED and np.isnan(lost["flux"]).all()
     assert np.isfinite(lost["fwhm"]) and np.isfinite(lost["sky_frame"])  # what could be measured is
