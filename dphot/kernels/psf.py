@@ -13,89 +13,153 @@ from ..errors import InputError
 from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_NONLINEAR, PIXEL_SATURATED
 from .centroid import GAUSSIAN_FWHM, gaussian_width, windowed
 from .moffat import PsfModel, fit, fit_gaussian, fit_moffat, render
+from .sky import select
 
 __all__ = ["PsfModel", "fit_gaussian", "fit_moffat", "frame_psf", "median_psf", "render"]
 
-_UNFIT = PIXEL_SATURATED | PIXEL_BAD | PIXEL_COSMIC | PIXEL_NONFINITE | PIXEL_NONLINEAR
+_UNFIT = int(PIXEL_SATURATED | PIXEL_BAD | PIXEL_COSMIC | PIXEL_NONFINITE | PIXEL_NONLINEAR)
+
+#: A star's pixels are used to this many FWHM from its centre, along rows and columns.
+REACH = 2.5
+#: Of wide stars every second, third ... row and column is used: the pixels stay this fine, in FWHM.
+COARSE = 0.4
+#: How alike the stars of a frame are, in parts of the peak: a star measured better than that weighs no more.
+LIKENESS = 0.01
+#: So many pixels, of all stars together, make the PSF.
+SAMPLES = 5000
+#: A centroid this far from where its star was found has lost it [px].
+STRAY = 2.0
 
 
 @njit(cache=True, nogil=True)
-def _stack(image, x, y, sky, half, model, use_model):  # type: ignore[no-untyped-def]
-    """Median of normalised cutouts, each sample moved to the cell's centre by the model's own slope."""
-    n, size = len(x), 2 * half + 1
-    samples = np.empty((size, size, n))
-    centre = np.zeros((size, size))
-    t = model[7]
-    k = 2.0**t - 1.0
-    for i in range(size if use_model else 0):
-        for j in range(size):
-            dx, dy = j - half - model[1], i - half - model[2]
-            q = model[3] * dx * dx + 2.0 * model[4] * dx * dy + model[5] * dy * dy
-            centre[i, j] = model[0] * math.exp(-math.log(1.0 + k * q) / t)
-    shape = np.zeros((size, size))
+def _moffat(p, k, dx, dy):  # type: ignore[no-untyped-def]
+    """The fit's parameters p, k = 2^p[7] - 1, at an offset from the star, without the background."""
+    dx -= p[1]
+    dy -= p[2]
+    q = p[3] * dx * dx + 2.0 * p[4] * dx * dy + p[5] * dy * dy
+    return p[0] * math.exp(-math.log(1.0 + k * q) / p[7])
+
+
+@njit(cache=True, nogil=True)
+def _stack(image, x, y, sky, noise, side, step, model):  # type: ignore[no-untyped-def]
+    """Weighted median of normalised cutouts, each sample moved to the cell's centre by the model's own slope.
+
+    A cutout has `side` cells, `step` px apart, on all sides of the central one.
+    """
+    n, size, k = len(x), 2 * side + 1, 2.0 ** model[7] - 1.0
+    samples, shape, weight = np.empty((size, size, n)), np.empty((size, size)), np.empty(n)
     for s in range(n):
         ix, iy = math.floor(x[s] + 0.5), math.floor(y[s] + 0.5)
         up = down = 0.0
         for i in range(size):
             for j in range(size):
-                value = image[iy - half + i, ix - half + j] - sky[s]
-                if use_model:
-                    dx, dy = ix - half + j - x[s] - model[1], iy - half + i - y[s] - model[2]
-                    q = model[3] * dx * dx + 2.0 * model[4] * dx * dy + model[5] * dy * dy
-                    shape[i, j] = model[0] * math.exp(-math.log(1.0 + k * q) / t)
-                    up += shape[i, j] * value
+                row, column = iy + (i - side) * step, ix + (j - side) * step
+                shape[i, j] = _moffat(model, k, column - x[s], row - y[s])
+                samples[i, j, s] = image[row, column] - sky[s]
+                if math.isfinite(samples[i, j, s]):
+                    up += shape[i, j] * samples[i, j, s]
                     down += shape[i, j] * shape[i, j]
-                else:
-                    up += value
-                    down = 1.0
-        scale = up / down
+        scale = max(up / down, 1e-300)
+        weight[s] = 1.0 / ((noise[s] / scale) ** 2 + (LIKENESS * model[0]) ** 2)
         for i in range(size):
             for j in range(size):
-                value = image[iy - half + i, ix - half + j] - sky[s]
-                samples[i, j, s] = value / scale - shape[i, j]
-    stamp = np.empty((size, size))
+                value = samples[i, j, s]
+                samples[i, j, s] = value / scale - shape[i, j] if math.isfinite(value) else 0.0
+    half = 0.5 * weight.sum()
+    stamp, w = np.empty((size, size)), np.empty(n)
     for i in range(size):
         for j in range(size):
             cell = samples[i, j]
-            for a in range(1, n):  # a few dozen values: insertion sort
+            for a in range(n):  # a few values: insertion sort
                 value, b = cell[a], a
                 while b > 0 and cell[b - 1] > value:
-                    cell[b] = cell[b - 1]
+                    cell[b], w[b] = cell[b - 1], w[b - 1]
                     b -= 1
-                cell[b] = value
-            stamp[i, j] = centre[i, j] + 0.5 * (cell[(n - 1) // 2] + cell[n // 2])
+                cell[b], w[b] = value, weight[a]
+            # a value stands in the middle of its weight; between two of them the median is linear
+            a, rest, pace = 0, half - 0.5 * w[0], math.inf
+            while a < n - 1 and rest > 0.0:
+                pace = 0.5 * (w[a] + w[a + 1])
+                rest -= pace
+                a += 1
+            middle = cell[a] + (cell[a] - cell[a - 1]) * rest / pace if a > 0 else cell[a]
+            stamp[i, j] = middle + _moffat(model, k, (j - side) * step, (i - side) * step)
     return stamp
 
 
-def _border_sky(image: NDArray[np.float32], x: NDArray, y: NDArray, half: int) -> NDArray[np.float64]:
-    """Median of the outline of each star's cutout, two pixels wide."""
-    dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
-    outline = np.maximum(abs(dx), abs(dy)) > half - 2
-    rows = np.floor(y + 0.5).astype(int)[:, None] + dy[outline]
-    columns = np.floor(x + 0.5).astype(int)[:, None] + dx[outline]
-    return np.median(image[rows, columns], axis=1).astype(np.float64)
+@njit(cache=True, nogil=True)
+def _outline(image, x, y, half):  # type: ignore[no-untyped-def]
+    """Median of the outline of each star's cutout, two pixels wide, and its noise from the lower percentiles."""
+    n, size = len(x), 2 * half + 1
+    sky, noise, values = np.full(n, np.nan), np.full(n, np.nan), np.empty(8 * size)
+    for s in range(n):
+        top, left = math.floor(y[s] + 0.5) - half, math.floor(x[s] + 0.5) - half
+        m = 0
+        for i in range(size):
+            for j in range(size):
+                if min(i, j) < 2 or max(i, j) >= size - 2:
+                    values[m] = image[top + i, left + j]
+                    m += math.isfinite(values[m])
+        if m > 0:
+            sky[s] = select(values, m, m // 2)
+            noise[s] = sky[s] - select(values, m // 2 + 1, int(0.1587 * m))
+    return sky, noise
+
+
+@njit(cache=True, nogil=True)
+def _choose(mask, x, y, flux, half, core, radius, n_wanted, n_least):  # type: ignore[no-untyped-def]
+    """The first stars that lie within the image, have a clean core and no neighbour.
+
+    Where fewer than `n_least` stand alone, the first with neighbours or without.
+    """
+    ny, nx = mask.shape
+    alone, usable = np.empty(n_wanted, np.int64), np.empty(n_wanted, np.int64)
+    n = m = 0
+    for s in range(len(x)):
+        if not (half <= x[s] + 0.5 < nx - half and half <= y[s] + 0.5 < ny - half):
+            continue
+        ix, iy = math.floor(x[s] + 0.5), math.floor(y[s] + 0.5)
+        marked = 0
+        for i in range(iy - core, iy + core + 1):
+            for j in range(ix - core, ix + core + 1):
+                marked |= mask[i, j] & _UNFIT
+        if marked:
+            continue
+        if m < n_wanted:
+            usable[m] = s
+            m += 1
+        near = False
+        for other in range(len(x)):
+            if other != s and flux[other] > 0.02 * flux[s]:
+                near |= (x[other] - x[s]) ** 2 + (y[other] - y[s]) ** 2 < radius * radius
+        if not near:
+            alone[n] = s
+            n += 1
+            if n == n_wanted:
+                break
+    return alone[:n] if n >= n_least else usable[:m]
 
 
 def _median_model(
-    image: NDArray[np.float32], x: NDArray, y: NDArray, sky: NDArray, half: int, rounds: int
-) -> tuple[NDArray[np.float64], tuple[PsfModel, NDArray[np.float64]] | None]:
-    """Stamp and fit; each round moves the samples by the last fit, and undoes the blur of the one before."""
-    stamp = _stack(image, x, y, sky, half, np.ones(8), False)
-    found = fit(stamp, None, gaussian=False)
-    for _ in range(rounds):
+    image: NDArray[np.float32],
+    x: NDArray,
+    y: NDArray,
+    sky: NDArray,
+    noise: NDArray,
+    fwhm: float,
+    side: int,
+    step: int,
+) -> tuple[NDArray[np.float64], PsfModel | None]:
+    """Stamp and its fit, in cells of `step` px: from a round Moffat of that FWHM, then from what it gave."""
+    unit, centre = np.array([1, step, step, *3 * [step**-2], 1, 1]), np.array([0, side, side, 0, 0, 0, 0, 0])
+    p = np.array([1.0, 0.0, 0.0, 4.0 / fwhm**2, 0.0, 4.0 / fwhm**2, 0.0, 0.3])
+    for _ in range(2 if fwhm > 2.5 else 4):  # a steep profile is slower to settle
+        stamp = _stack(image, x, y, sky, noise, side, step, p)
+        found = fit(stamp, None, gaussian=False, start=p / unit + centre)
         if found is None:
             break
-        p = found[1].copy()
-        p[1:3] -= half
-        stamp = _stack(image, x, y, sky, half, p, True)
-        found = fit(stamp, None, gaussian=False, start=found[1])
-    return stamp, found
-
-
-def _inside(shape: tuple[int, int], x: NDArray, y: NDArray, half: int) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        ix, iy = np.floor(x + 0.5), np.floor(y + 0.5)
-        return (ix >= half) & (iy >= half) & (ix < shape[1] - half) & (iy < shape[0] - half)
+        p = (found[1] - centre) * unit
+    return stamp, None if found is None else found[0]
 
 
 def median_psf(
@@ -135,32 +199,19 @@ def median_psf(
     pixels = np.ascontiguousarray(image, np.float32)
     half = size // 2
     x64, y64 = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    inside = _inside(pixels.shape, x64, y64, half)
+    with np.errstate(invalid="ignore"):
+        inside = np.minimum(x64, pixels.shape[1] - 1 - x64) >= half - 0.5
+        inside &= np.minimum(y64, pixels.shape[0] - 1 - y64) > half - 0.5
     if not inside.any():
         raise InputError(f"x, y: none of {len(x64)} stars has its {size} px cutout within the frame")
     x64, y64 = x64[inside], y64[inside]
-    level = (
-        _border_sky(pixels, x64, y64, half)
-        if sky is None
-        else np.array(np.broadcast_to(np.asarray(sky, np.float64), inside.shape)[inside])
-    )
-    stamp, _ = _median_model(pixels, x64, y64, level, half, 2)
+    level, noise = _outline(pixels, x64, y64, half)
+    if sky is not None:
+        level = np.array(np.broadcast_to(np.asarray(sky, np.float64), inside.shape)[inside])
+    sigma = gaussian_width(pixels, x64, y64, level)[2]
+    fwhm = GAUSSIAN_FWHM * float(np.nanmedian(sigma)) if np.isfinite(sigma).any() else 0.2 * size
+    stamp, _ = _median_model(pixels, x64, y64, level, noise, fwhm, half, 1)
     return stamp / stamp.sum()
-
-
-def _isolated(x: NDArray, y: NDArray, flux: NDArray | None, radius: float) -> NDArray[np.bool_]:
-    """Stars without another one within the radius, unless that is 50 times fainter."""
-    near = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < radius**2
-    np.fill_diagonal(near, False)
-    if flux is not None:
-        near &= flux > 0.02 * flux[:, None]
-    return ~near.any(axis=1)
-
-
-def _clean(mask: NDArray[np.uint8], x: NDArray, y: NDArray, half: int) -> NDArray[np.bool_]:
-    dy, dx = (offset.ravel() for offset in np.mgrid[-half : half + 1, -half : half + 1])
-    rows, columns = np.floor(y + 0.5).astype(int)[:, None] + dy, np.floor(x + 0.5).astype(int)[:, None] + dx
-    return ~(mask[rows, columns] & _UNFIT).any(axis=1)
 
 
 def frame_psf(
@@ -204,49 +255,37 @@ def frame_psf(
     Isolated stars are preferred; where there are too few, the median bears some neighbours.
     """
     pixels = np.ascontiguousarray(image, np.float32)
-    x64, y64 = np.asarray(x, np.float64)[:400], np.asarray(y, np.float64)[:400]
-    light = None if flux is None else np.asarray(flux, np.float64)[:400]
-    usable = _inside(pixels.shape, x64, y64, 7)
-    index = np.flatnonzero(usable)
-    if len(index) < n_min or len(index) == 0:
-        return None
-    if mask is not None:
-        good = _clean(mask, x64[index], y64[index], 2)
-        index = index[good]
+    marks = np.zeros(pixels.shape, np.uint8) if mask is None else np.ascontiguousarray(mask, np.uint8)
+    x64, y64 = (np.array(v, np.float64).ravel()[:400] for v in (x, y))
+    light = np.ones(x64.shape) if flux is None else np.array(flux, np.float64).ravel()[:400]
     if fwhm is None:
-        some = index[:40]
-        if len(some) == 0:
-            return None
-        around = _border_sky(pixels, x64[some], y64[some], 7)
-        _, _, sigma = gaussian_width(pixels, x64[some], y64[some], around)
+        some = _choose(marks, x64, y64, light, 9, 2, 9.0, 12, 3)
+        level, _ = _outline(pixels, x64[some], y64[some], 9)
+        sigma = gaussian_width(pixels, x64[some], y64[some], level)[2]
         if not np.isfinite(sigma).any():
             return None
         fwhm = GAUSSIAN_FWHM * float(np.nanmedian(sigma))
-    half = int(min(max(math.ceil(3.0 * fwhm), 5), 30))
-    index = index[_inside(pixels.shape, x64[index], y64[index], half + 1)]
-    isolated = _isolated(x64, y64, light, 1.2 * half)
-    alone = index[isolated[index]]
-    chosen = (alone if len(alone) >= max(3, n_min) else index)[: 2 * n_max]
-    if mask is not None:
-        chosen = chosen[_clean(mask, x64[chosen], y64[chosen], min(math.ceil(1.5 * fwhm), half))]
-    # wide stars have pixels enough: fewer of them keep the time of a frame small
-    chosen = chosen[: min(n_max, max(10, 12000 // (2 * half + 1) ** 2))]
-    if len(chosen) == 0:
-        return None
-    sky = _border_sky(pixels, x64[chosen], y64[chosen], half)
-    cx, cy, ok = windowed(pixels, x64[chosen], y64[chosen], fwhm / GAUSSIAN_FWHM, sky)
-    ok[ok] &= _inside(pixels.shape, cx[ok], cy[ok], half)
+    step = max(int(COARSE * fwhm), 1)
+    side = int(min(max(math.ceil(REACH * fwhm / step), 5), 15))
+    half, n = side * step, min(n_max, SAMPLES // (2 * side + 1) ** 2)
+    core = min(math.ceil(1.5 * fwhm), half)
+    chosen = _choose(marks, x64, y64, light, half + math.ceil(STRAY), core, 1.2 * half, n, max(3, n_min))
+    level, noise = _outline(pixels, x64[chosen], y64[chosen], half)
+    cx, cy, ok = windowed(pixels, x64[chosen], y64[chosen], fwhm / GAUSSIAN_FWHM, level, max_shift=STRAY)
     if np.count_nonzero(ok) < max(n_min, 1):
         return None
-    stamp, found = _median_model(pixels, cx[ok], cy[ok], sky[ok], half, 1 if fwhm > 3.0 else 2)
-    if found is None:
+    _, model = _median_model(pixels, cx[ok], cy[ok], level[ok], noise[ok], fwhm, side, step)
+    if model is None:
         return None
-    model, total = found[0], float(stamp.sum())
+    s1, s2 = model.s1 * step, model.s2 * step
+    total = model.amplitude * math.pi * s1 * s2 / (model.beta - 1.0)
     return replace(
         model,
         amplitude=model.amplitude / total,
         background=model.background / total,
         rms=model.rms / total,
-        x0=model.x0 - half,
-        y0=model.y0 - half,
+        x0=(model.x0 - side) * step,
+        y0=(model.y0 - side) * step,
+        s1=s1,
+        s2=s2,
     )

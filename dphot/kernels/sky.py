@@ -146,7 +146,7 @@ def star_flags(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _select(values, n, k):
+def select(values, n, k):
     """The k-th smallest of values[:n]; reorders them: none larger before k, none smaller after.
 
     Quickselect whose partition has no branch to mispredict; what equals the pivot is set apart by a second
@@ -183,8 +183,8 @@ def _select(values, n, k):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _clipped(values, n, sigma, widen, iterations):
     """Clipped mean, unbiased standard deviation and number kept of values[:n], which are reordered."""
-    centre = _select(values, n, n // 2)
-    width = centre - _select(values, n // 2 + 1, int(0.1587 * n))
+    centre = select(values, n, n // 2)
+    width = centre - select(values, n // 2 + 1, int(0.1587 * n))
     if width == 0.0:  # coarse numbers: a third of them are equal
         for i in range(n):
             width += (values[i] - centre) ** 2
@@ -211,7 +211,7 @@ def _clipped(values, n, sigma, widen, iterations):
             break
         before = kept
         if kept < n:
-            centre = _select(values, kept, kept // 2)
+            centre = select(values, kept, kept // 2)
     return mean, width, before
 
 

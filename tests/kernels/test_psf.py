@@ -5,9 +5,12 @@ import pytest
 from astropy.modeling.fitting import LevMarLSQFitter
 from astropy.modeling.models import Const2D, Moffat2D
 
+from dphot import simulate
 from dphot.errors import InputError
 from dphot.flags import PIXEL_BAD, PIXEL_SATURATED
+from dphot.kernels.detect import find_stars
 from dphot.kernels.psf import PsfModel, fit_gaussian, fit_moffat, frame_psf, median_psf, render
+from dphot.simulate.moffat import draw_stars
 
 
 def truth(fwhm_x, fwhm_y, theta=0.4, beta=3.0, **changes):
@@ -95,8 +98,8 @@ def test_stamps_without_a_star():
         fit_moffat(np.zeros((9, 9)), np.ones((8, 8)))
 
 
-@pytest.mark.parametrize("fwhm", [2.0, 3.0, 5.0, 8.0])
-@pytest.mark.parametrize("ratio", [1.0, 1.25])
+@pytest.mark.parametrize("fwhm", [1.6, 2.0, 3.0, 5.0, 8.0])
+@pytest.mark.parametrize("ratio", [1.0, 1.25, 1.4])
 def test_frame_fwhm_within_a_percent(fwhm, ratio):
     image, x, y = scene(fwhm, ratio, noise=10.0)
     rng = np.random.default_rng(8)
@@ -106,6 +109,52 @@ def test_frame_fwhm_within_a_percent(fwhm, ratio):
     if ratio > 1:
         assert found.theta == pytest.approx(0.6, abs=0.05)
     assert found.x0 == pytest.approx(0, abs=0.02)
+
+
+def seen_fwhm(fwhm, beta, ratio):
+    """Full width at half maximum, in the pixels, of a Moffat that they integrate: mean of the two axes'."""
+    axes = (fwhm * np.sqrt(ratio), fwhm / np.sqrt(ratio))
+    widths = []
+    for k in range(2):
+        phases, size = np.linspace(-0.5, 0.5, 201)[:-1], 41
+        image = np.zeros((size, size * phases.size))
+        x = size // 2 + np.arange(phases.size) * float(size)
+        draw_stars(
+            image,
+            x + phases,
+            np.full(phases.size, 20.0),
+            np.full(phases.size, 1e6),
+            axes if k == 0 else axes[::-1],
+            0.0,
+            beta,
+        )
+        line = image[20].reshape(-1, size).T[:, ::-1].ravel()  # one finely sampled profile
+        widths.append(np.count_nonzero(line > line.max() / 2) / phases.size)
+    return np.sqrt(widths[0] * widths[1])
+
+
+@pytest.mark.parametrize("fwhm, ellipticity", [(1.6, 0.0), (1.6, 0.3), (2.2, 0.3), (3.5, 0.0), (8.0, 0.3)])
+def test_fwhm_of_a_field_of_25_stars(fwhm, ellipticity):
+    """Two or three bright stars and many faint ones: still within 2 %, as each star weighs what it tells."""
+    truth_px = seen_fwhm(fwhm, 4.0, 1 / (1 - ellipticity))
+    errors = []
+    for seed in range(1, 5):
+        spec = simulate.simulation(stars=25, frames=1, fwhm=fwhm, ellipticity=ellipticity, seeing_rms=0.0,
+                                   seeing_airmass=0.0, seed=seed)  # fmt: skip
+        image = simulate.prepare(spec).frame("light", 0).astype(np.float32)
+        x, y, flux, _ = find_stars(image)
+        errors.append(frame_psf(image, None, x, y, flux=flux).fwhm / truth_px - 1)
+    # below two pixels a Moffat that the pixels integrate is none any more, and two stars show it at two phases
+    assert np.max(np.abs(errors)) < (0.02 if fwhm > 2 else 0.03), errors
+
+
+def test_one_odd_star_does_not_make_the_psf():
+    image, x, y = scene(3.0, noise=5.0)
+    clean = frame_psf(image, None, x, y)
+    image[: image.shape[1] // 7, : image.shape[1] // 7] = np.minimum(
+        image[: image.shape[1] // 7, : image.shape[1] // 7], 4000
+    )  # the brightest is saturated, and no mask says so
+    assert frame_psf(image, None, x, y).fwhm == pytest.approx(clean.fwhm, rel=0.01)
 
 
 def test_median_psf_is_the_psf():
@@ -122,6 +171,10 @@ def test_median_bears_neighbours_and_cosmic_rays():
     spoiled = image.copy()
     for k in range(0, 20, 3):
         spoiled[int(y[k]) + 3, int(x[k]) - 2] += 5000
+    assert frame_psf(spoiled, None, x, y).fwhm == pytest.approx(clean.fwhm, rel=0.01)
+    spoiled = image.copy()
+    for k in range(0, 20, 3):
+        spoiled[int(y[k]) + 6, int(x[k]) - 2] = np.nan
     assert frame_psf(spoiled, None, x, y).fwhm == pytest.approx(clean.fwhm, rel=0.01)
 
 
