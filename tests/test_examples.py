@@ -15,21 +15,47 @@ import xarray as xr
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.slow
-def test_the_tutorial_runs_whole(tmp_path):
-    command = [sys.executable, EXAMPLES / "tutorial.py", "--folder", tmp_path, "--frames", "20", "--json"]
+def results_of(script: str, *arguments: object, folder: Path) -> dict:
+    """What a script prints with --json; its homes and caches are in the folder."""
     done = subprocess.run(
-        command,
+        [sys.executable, EXAMPLES / script, "--json", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "DPHOT_HOME": str(tmp_path / "home"), "DPHOT_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, "DPHOT_HOME": str(folder / "home"), "DPHOT_CACHE": str(folder / "cache")},
     )
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_whole(tmp_path):
+    result = results_of("tutorial.py", "--folder", tmp_path, "--frames", 20, folder=tmp_path)
     assert (result["frames"], result["apertures"]) == (20, 32) and result["stars"] > 10
     assert 5e-4 < result["rms"] < 2.5e-3  # of a curve of 7 ppt; photons of target and comparisons give 1.4
     assert len(pd.read_csv(tmp_path / "lightcurve.csv")) == 20
     with xr.open_dataset(tmp_path / "A_prose_a.phot") as phot:
         assert phot.sizes["time"] == 20 and phot["stack"].shape == (520, 520)
     assert (tmp_path / "report.html").read_text().startswith("<!")
+
+
+LOOPS = ("loop_sep_frames_per_cpu_s", "loop_photutils_frames_per_cpu_s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "keys"),
+    [
+        ("kernels", {"aperture": ("dphot_ms", "sep_ms", "photutils_ms", "max_rel_diff")}),
+        ("scan", {"first_files_per_s": (), "repeat_s": ()}),
+        (
+            "pipeline",
+            {"tutorial": ("frames_per_cpu_s",), "large": ("frames_per_cpu_s", "two_worker_speedup", *LOOPS)},
+        ),
+    ],
+)
+def test_the_benchmarks_run_and_keep_their_keys(script, keys, tmp_path):
+    result = results_of(f"benchmarks/{script}.py", "--quick", folder=tmp_path)
+    for name, figures in keys.items():
+        for value in [result[name][figure] for figure in figures] or [result[name]]:
+            assert value >= 0
