@@ -16,6 +16,7 @@ from .config import Config
 from .cube import cube
 from .differential import differential
 from .errors import InputError
+from .flags import StarFlag
 from .graph.context import reference_from_dataset, reference_to_dataset
 from .io.frames import scan
 from .photometry import photometry
@@ -134,7 +135,7 @@ def floor_of(store: Store, name: str, truth: xr.Dataset) -> float:
     reference = reference_from_dataset(store.reference.load())
     everywhere = replace(
         reference, star_x=truth.x.values[0], star_y=truth.y.values[0],
-        star_flags=np.zeros(truth.sizes["star"], np.uint16), fwhm=float(truth.fwhm.values.mean()),
+        star_flags=np.zeros(truth.sizes["star"], np.uint16),
         near_x=truth.x.values[0], near_y=truth.y.values[0],
         near_radius=np.full(truth.sizes["star"], 3.0 * float(truth.fwhm.values.mean())),
     )  # fmt: skip
@@ -144,7 +145,7 @@ def floor_of(store: Store, name: str, truth: xr.Dataset) -> float:
     positions = np.stack([truth.x.values, truth.y.values], axis=1)
     calibrated = calibrate(cube(frames), masters, reference.saturation)
     measured = photometry(calibrated, at_truth, masters, Config(), positions)
-    kept = (measured.flags.values & 1 == 0).all(axis=0)
+    kept = measured.flags.values & int(StarFlag.SATURATED) == 0
     floor = simulate.ensemble_floor(
         measured.flux.values, truth, measured.aperture_area.values,
         sky_pixels=np.median(measured.sky_pixels.values, axis=1), use=kept,

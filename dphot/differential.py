@@ -14,8 +14,9 @@ from .io.site import sky_degrees
 from .kernels import ensemble, noise
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
-#: A star's point with one of these flags weighs nothing in an artificial star.
-UNFIT = StarFlag.SATURATED | StarFlag.EDGE | StarFlag.NONFINITE | StarFlag.NONLINEAR
+#: A star's point with one of these flags weighs nothing in an artificial star. EDGE is not among them: apertures that
+#: leave the frame have no flux, and the smaller ones are as good as any.
+UNFIT = StarFlag.SATURATED | StarFlag.NONFINITE | StarFlag.NONLINEAR
 #: A frame with one of these flags gives no differential flux.
 LOST = FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS
 #: A comparison star is good in at least this share of the frames that the target is measured in.
@@ -132,7 +133,7 @@ def differential(
     if obs.attrs.get("flux_unit") == "ADU":
         # The noise model took 1 e-/ADU. The scatter of the stars themselves tells the photon noise.
         best = int(ensemble.best_aperture(result.diff[:, :, star]))
-        steady = _measured(flux, good, star)
+        steady = _measured(flux, good, star)[best]
         gain = noise.gain_from_scatter(
             flux[:, best, steady], flux_err[:, best, steady], twinkling[:, best, steady],
             ensemble.point_scatter(result.diff[:, best, steady]),
@@ -170,27 +171,27 @@ def differential(
 
 
 def _measured(flux: np.ndarray, good: np.ndarray, star: int) -> np.ndarray:
-    """Stars measured well in most of the frames in which the target is (bool for each star)."""
-    measured = good & (np.where(np.isfinite(flux), flux, 0.0).max(axis=1) > 0)
-    frames = np.isfinite(flux[:, :, star]).any(axis=1)
-    return measured[frames].mean(axis=0) >= PRESENT if frames.any() else np.zeros(flux.shape[2], bool)
+    """Stars measured well in most of the frames in which the target is: bool (aperture, star)."""
+    frames = np.isfinite(flux[:, :, star])[:, :, None]
+    with np.errstate(invalid="ignore"):
+        measured = (flux > 0) & good[:, None, :] & frames
+    return measured.sum(axis=0) >= np.maximum(PRESENT * frames.sum(axis=0), 1)
 
 
 def _candidates(
     flux: np.ndarray, good: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
 ) -> np.ndarray:
-    """Which stars may be comparisons (bool for each star)."""
+    """Which stars may be comparisons: bool (aperture, star)."""
     n = flux.shape[2]
     named = [*(comparisons or ()), *exclude]
     unknown = [i for i in named if not 0 <= i < n]
     if unknown:
         raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
     if comparisons is not None:
-        use = np.isin(np.arange(n), list(comparisons))
+        use = np.tile(np.isin(np.arange(n), list(comparisons)), (flux.shape[1], 1))
     else:
         use = _measured(flux, good, star)
-    use[list(exclude)] = False
-    use[star] = False
+    use[:, [*exclude, star]] = False
     if not use.any():
         raise InputError("comparisons: no star is left; name some, or exclude fewer")
     return use

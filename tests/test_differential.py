@@ -54,6 +54,18 @@ def test_variable_saturated_and_unfit_stars_lose_their_weight(obs):
     assert lc.attrs["comparisons"][0] == int(np.argmax(weight))
 
 
+def test_a_star_at_the_edge_is_compared_with_in_the_apertures_that_fit(obs):
+    """Star 4 comes so near the edge that all but its small apertures leave the frame for a third of the night."""
+    obs, truth = obs
+    star, other = star_at(obs, truth, 3), star_at(obs, truth, 4)
+    cut = obs.copy(deep=True)
+    cut["flags"][:8, other] |= int(StarFlag.EDGE)
+    cut["flux"][:8, 12:, other] = np.nan
+    weight, before = (dphot.differential(each, target=star).weight.values for each in (cut, obs))
+    np.testing.assert_array_equal(weight[:12], before[:12])
+    assert (before[6:20, other] > 0).all() and (weight[12:, other] == 0).all()
+
+
 def test_a_lost_frame_gives_nan_and_changes_nothing_else(obs):
     obs, truth = obs
     star = star_at(obs, truth, 3)

@@ -61,7 +61,7 @@ def broeg(
         Fluxes of ns stars in na apertures and nt frames, and their standard deviations, in one unit.
     target : int, optional
         This star weighs nothing in any artificial star.
-    use : array_like of bool, shape (ns,), optional
+    use : array_like of bool, shape (ns,) or (na, ns), optional
         Stars that may be comparisons; by default all.
     good : array_like of bool, shape (nt, ns), optional
         False: the point weighs nothing. Points that are not finite or not positive never do.
@@ -82,7 +82,7 @@ def broeg(
         Where the shapes do not fit or no star is left to compare with.
     """
     values, errors, present, may = _check(flux, flux_err, target, use, good)
-    parts = [_settle(*points, may, iterations, tol) for points in zip(values, errors, present, strict=True)]
+    parts = [_settle(*points, iterations, tol) for points in zip(values, errors, present, may, strict=True)]
     return _assemble(parts)
 
 
@@ -106,10 +106,10 @@ def published(
     """
     values, errors, present, may = _check(flux, flux_err, target, use, good)
     parts = []
-    for f, e, there in zip(values, errors, present, strict=True):
+    for f, e, there, allowed in zip(values, errors, present, may, strict=True):
         level = np.ma.mean(np.ma.array(f, mask=~there), axis=1).filled(np.nan)
         model = _typical(np.where(there, np.square(e / f), np.nan))
-        usable = may & (model > 0)
+        usable = allowed & (model > 0)
         variance = np.where(usable, model, np.inf)
         rounds = 0
         for rounds in range(1, iterations + 1):  # noqa: B007
@@ -172,7 +172,9 @@ def point_scatter(diff: ArrayLike) -> Array:
     for k, curve in enumerate(curves):
         measured = curve[np.isfinite(curve)]
         if measured.size >= 3 and (middle := np.median(measured)) > 0:
-            scatter[k] = np.sqrt(_variance(np.diff(measured / middle)[None])[0] / 2)
+            # the mean of the differences, which `_variance` takes off, is that of the ends alone
+            steps = measured.size - 1
+            scatter[k] = np.sqrt(_variance(np.diff(measured / middle)[None])[0] * (steps - 1) / steps / 2)
     return scatter
 
 
@@ -184,16 +186,17 @@ def _check(
     if f.ndim != 3 or f.shape != e.shape:
         found = f"`flux` and `flux_err` have shapes {f.shape} and {e.shape}"
         raise InputError(f"{found}, expected (nt, na, ns) of both")
-    nt, _, ns = f.shape
-    may = np.ones(ns, np.bool_) if use is None else np.array(use, dtype=np.bool_)
+    nt, na, ns = f.shape
+    may = np.ones(ns, np.bool_) if use is None else np.asarray(use, dtype=np.bool_)
     weigh = np.ones((nt, ns), np.bool_) if good is None else np.asarray(good, dtype=np.bool_)
-    if may.shape != (ns,) or weigh.shape != (nt, ns):
+    if may.shape not in ((ns,), (na, ns)) or weigh.shape != (nt, ns):
         found = f"`use` and `good` have shapes {may.shape} and {weigh.shape}"
-        raise InputError(f"{found}, expected {(ns,)} and {(nt, ns)}")
+        raise InputError(f"{found}, expected {(ns,)} or {(na, ns)}, and {(nt, ns)}")
+    may = np.array(np.broadcast_to(may, (na, ns)))
     if target is not None:
         if not 0 <= target < ns:
             raise InputError(f"`target` is {target}, but the stars are numbered 0 to {ns - 1}")
-        may[target] = False
+        may[:, target] = False
     if not may.any():
         raise InputError("no comparison star is left: let `use` admit at least one besides the target")
     f, e = (np.ascontiguousarray(v.transpose(1, 2, 0)) for v in (f, e))

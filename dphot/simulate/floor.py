@@ -76,10 +76,10 @@ def ensemble_floor(
     areas : array (aperture,) or (time, aperture)
         Aperture areas, px2.
     sky_pixels : array (), (time,)
-        Pixels from which the sky's median was taken; infinite: an exact sky.
-    use : array (star,) of bool, optional
-        Stars that may be comparisons; all by default. A star that is NaN in a frame where the target is
-        not, or that is not above zero on average, never is one.
+        Pixels whose mean was taken for the sky; infinite: an exact sky.
+    use : array (star,) or (time, star) of bool, optional
+        Stars, or points of stars, that may be compared with; all by default. A star that is left in fewer than
+        half of the target's frames, or is not above zero on average, never is.
     target : int, optional
         Star index; the truth's own by default.
 
@@ -99,24 +99,28 @@ def ensemble_floor(
             f"measured: shape {flux.shape}, expected (time, aperture, star) with {expected} times and stars"
         )
     chosen = int(truth.attrs["target"]) if target is None else target
-    allowed = np.ones(expected[1], bool) if use is None else np.asarray(use, bool).copy()
-    allowed[chosen] = False
+    allowed = np.ones(expected, bool) if use is None else np.array(np.broadcast_to(use, expected), bool)
+    allowed[:, chosen] = False
     # only frames in which the target was measured count, for every star alike
-    flux = np.where(np.isfinite(flux[:, :, chosen])[:, :, None], flux, np.nan)
-    seen = np.isfinite(flux[:, :, chosen])
-    complete = np.all(np.isfinite(flux) | ~seen[:, :, None], axis=0) & seen.any(axis=0)[:, None]
-    mean = _mean(flux)
-    usable = complete & (mean > 0) & allowed
+    seen = np.isfinite(flux[:, :, chosen])[:, :, None]
+    flux = np.where(seen, flux, np.nan)
+    points = np.isfinite(flux) & allowed[:, None, :]
+    enough = 2 * points.sum(axis=0) >= np.maximum(seen.sum(axis=0), 1)
+    usable = enough & (_mean(flux) > 0)
+    points &= usable
 
-    variance = _variance(flux, mean, truth, np.asarray(areas, float), np.asarray(sky_pixels, float), usable)
+    expected_flux = truth["flux"].values
+    share, about = _about_truth(flux, expected_flux, points)
+    variance = _variance(share, about, truth, np.asarray(areas, float), np.asarray(sky_pixels, float))
     weights = np.where(usable, 1 / variance, 0.0)
     total = weights.sum(axis=1)
     if not np.any(total > 0):
-        raise InputError("ensemble_floor: no comparison star was measured in every frame in any aperture")
+        raise InputError("ensemble_floor: no comparison star was measured in enough frames in any aperture")
     with np.errstate(invalid="ignore", divide="ignore"):
         weights = weights / total[:, None]
-        relative = flux / mean
-        artificial = np.einsum("as,tas->ta", weights, np.where(weights > 0, relative, 0.0))
+        relative = flux / (share * expected_flux.mean(axis=0))
+        there = np.where(points, weights, 0.0)
+        artificial = np.einsum("tas,tas->ta", there, np.where(points, relative, 0.0)) / there.sum(axis=2)
         diff = relative[:, :, chosen] / artificial
         diff = diff / _mean(diff)
     injected = truth["relative"].values[:, chosen]
@@ -132,25 +136,30 @@ def _mean(values: Array) -> Array:
         return np.where(good, values, 0.0).sum(axis=0) / good.sum(axis=0)
 
 
-def _variance(
-    flux: Array, mean: Array, truth: xr.Dataset, areas: Array, sky_pixels: Array, usable: Array
-) -> Array:
+def _about_truth(flux: Array, expected: Array, points: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Share (aperture, star) of a star's light that is measured, and what the fluxes are over all that is expected.
+
+    The latter (time, aperture, star) is 1 but for noise. What all stars share (seeing outside the aperture) is
+    taken off, so that the share of a star that is missing in some frames is that of all frames.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = flux / expected[:, None, :]
+        common = np.median(np.where(points, ratio / _mean(ratio), 1.0), axis=2, keepdims=True)
+        share = _mean(ratio / common)
+        return share, ratio / common / share
+
+
+def _variance(share: Array, about: Array, truth: xr.Dataset, areas: Array, sky_pixels: Array) -> Array:
     """Relative variance (aperture, star) of every star, time mean."""
     star, relative = truth["flux"].values, truth["relative"].values
-    areas = np.broadcast_to(areas, flux.shape[:2])[:, :, None]
+    areas = np.broadcast_to(areas, about.shape[:2])[:, :, None]
     pixel = (truth["sky"].values + truth.attrs["dark"] + truth.attrs["read_noise"] ** 2)[:, None, None]
-    annulus = np.broadcast_to(sky_pixels, flux.shape[:1])[:, None, None]
-    # of the star's own photons only those within the aperture; the share follows from what was measured
+    annulus = np.broadcast_to(sky_pixels, about.shape[:1])[:, None, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.clip(mean / _mean(np.where(np.isfinite(flux), star[:, None, :], np.nan)), 0.0, 1.0)
-        inside = share * star[:, None, :]
-        noise = (inside + areas * pixel * (1 + 0.5 * np.pi * areas / annulus)) / inside**2
+        inside = np.clip(share, 0.0, 1.0) * star[:, None, :]
+        noise = (inside + areas * pixel * (1 + areas / annulus)) / inside**2
         noise = noise + truth["scintillation"].values[:, None, None] ** 2
-        noise = _mean(np.where(np.isfinite(flux), noise, np.nan))
-        # scatter about the truth, less what all stars share (seeing outside the aperture)
-        about = flux / mean / (star / star.mean(axis=0))[:, None, :]
-        about = about / _mean(about)
-        common = np.nanmedian(np.where(usable & np.isfinite(about), about, 1.0), axis=2, keepdims=True)
-        scatter = _mean((about / common - 1) ** 2)
+        noise = _mean(np.where(np.isfinite(about), noise, np.nan))
+        scatter = _mean((about - 1) ** 2)
     noise = np.where(scatter > 4 * noise, scatter, noise)
     return noise + np.var(relative / relative.mean(axis=0), axis=0)

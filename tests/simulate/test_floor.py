@@ -62,15 +62,33 @@ def test_spoiled_stars_lose_their_weight():
     measured[7, 0, 1] = np.nan
     measured[9, 0, 2] *= 1.5
     measured[20, 0, :] = np.nan
-    floor = ensemble_floor(measured, dataset(flux, relative), [30.0], use=[True, True, True, True, True])
+    measured[140:, 0, 4] = np.nan
+    floor = ensemble_floor(measured, dataset(flux, relative), [30.0], use=np.ones((nt, 5), bool))
     weights = floor.weights[0]
-    assert weights[0] == weights[1] == 0
-    assert weights[2] < 0.01 * weights[3]
+    assert weights[0] == weights[4] == 0  # the target; a star that is hardly there
+    assert weights[2] < 0.01 * weights[3] and weights[1] == pytest.approx(weights[3], rel=0.3)
+    assert np.isfinite(floor.diff_flux[7, 0])
     assert np.isnan(floor.diff_flux[20, 0]) and floor.rms_floor == pytest.approx(1e-3 * np.sqrt(1.5), rel=0.1)
     with pytest.raises(InputError, match="no comparison star"):
-        ensemble_floor(measured, dataset(flux, relative), [30.0], use=[True, True, False, False, False])
+        ensemble_floor(measured, dataset(flux, relative), [30.0], use=[True, False, False, False, True])
     with pytest.raises(InputError, match="expected \\(time, aperture, star\\)"):
         ensemble_floor(measured[:, 0], dataset(flux, relative), [30.0])
+
+
+def test_a_star_that_is_missing_at_times_is_compared_with_while_it_is_there():
+    """The brightest comparison leaves for a third of a night whose air darkens: no step, and less noise."""
+    rng = np.random.default_rng(5)
+    nt = 3000
+    common = np.linspace(1, 0.5, nt)
+    flux = np.array([1e6, 1e6, 1e5]) * common[:, None]
+    measured = (flux * (1 + rng.standard_normal((nt, 3)) / np.sqrt(flux)))[:, None]
+    measured[2000:, 0, 1] = np.nan
+    floor = ensemble_floor(measured, dataset(flux, np.ones((nt, 3)), sky=0.0), [1e-9])
+    curve = floor.diff_flux[:, 0]
+    assert curve[:2000].mean() == pytest.approx(curve[2000:].mean(), abs=4 * 4e-3 / np.sqrt(1000))
+    for part, others in ((slice(0, 2000), 1.1e6), (slice(2000, nt), 1e5)):
+        expected = np.sqrt(np.mean((1 / 1e6 + 1 / others) / common[part]))
+        assert curve[part].std() == pytest.approx(expected, rel=0.06)
 
 
 def test_floor_of_rendered_frames_is_near_the_noise_they_were_given():
