@@ -1,7 +1,8 @@
 """The command line.
 
 Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file cannot be read; 4 calibration missing
-under --strict; 5 nothing can be aligned; 6 the store cannot be made, opened or written; 130 interrupted.
+under --strict; 5 nothing can be aligned; 6 the store cannot be made, opened or written, or a check found it
+wanting; 130 interrupted.
 
 With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an
 error; messages go to the standard error. Nothing that exists is overwritten without --overwrite.
@@ -243,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # a defect: its traceback helps who mends it
         traceback.print_exc()
         return _fail(arguments, error, f"unexpected {type(error).__name__}: {error}", DphotError.exit_code)
-    return 0
+    return int(result.get("exit_code", 0))
 
 
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:

@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import pairwise
@@ -109,8 +110,7 @@ class Config:
 
     def digest(self) -> str:
         """SHA-256 over all settings that can change a number (not `chunk`)."""
-        settings = {k: v for k, v in asdict(self).items() if k != "chunk"}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return settings_digest(asdict(self))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -126,6 +126,12 @@ class Config:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ValidationError("settings file", [(str(path), str(error))]) from error
         return cls().patch(**values)
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """SHA-256 over all settings that can change a number, as `Config` or a store's record has them."""
+    kept = {k: v for k, v in settings.items() if k != "chunk"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def descriptions() -> dict[str, str]:

@@ -10,9 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 from .changes import change_lines, changes
-from .errors import InputError
-from .lineage import commit_line
-from .saying import say
+from .checking import check as make_check
+from .checking import problem_lines, repair
+from .errors import InputError, StoreError
+from .lineage import commit_line, lineage_lines
+from .lineage import lineage as make_lineage
+from .saying import progress, say
 from .store import Store
 
 Result = dict[str, Any]
@@ -81,6 +84,30 @@ def diff(arguments: argparse.Namespace) -> Result:
     result = changes(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
     say(arguments, "\n".join(change_lines(result)))
     return result
+
+
+def explain(arguments: argparse.Namespace) -> Result:
+    """`dphot explain`"""
+    result = make_lineage(Store.open(arguments.store), arguments.time, arguments.star, arguments.filter)
+    say(arguments, "\n".join(lineage_lines(result)))
+    return result
+
+
+def check(arguments: argparse.Namespace) -> Result:
+    """`dphot check`"""
+    if arguments.moved_to and not arguments.repair:
+        raise InputError("--moved-to: give --repair, too")
+    store = Store.open(arguments.store)
+    problems, found = make_check(store, arguments.files, progress(arguments))
+    done = repair(store, problems, found, arguments.moved_to) if arguments.repair else []
+    for line in done:
+        say(arguments, line)
+    if done:
+        problems, found = make_check(store, arguments.files, progress(arguments))
+    say(arguments, "\n".join(problem_lines(problems, found)))
+    code = StoreError.exit_code if problems else 0
+    return {"store": store.path, "problems": [asdict(p) for p in problems], "files": found, "repaired": done,
+            "exit_code": code}  # fmt: skip
 
 
 def rollback(arguments: argparse.Namespace) -> Result:

@@ -246,6 +246,8 @@ def test_every_setting_is_an_option_with_its_text(capsys):
         "tag",
         "diff",
         "rollback",
+        "explain",
+        "check",
         "gc",
     ],
 )

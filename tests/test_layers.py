@@ -17,7 +17,7 @@ LAYERS = [
     {"io", "store"},
     {"graph", "cluster"},
     {"cube", "calibration", "alignment", "photometry", "differential"},
-    {"lineage"},
+    {"lineage", "checking"},
     {"planning", "night"},
     {"phot", "summaries", "changes", "saying"},
     {"reduction", "views", "formats"},

@@ -70,6 +70,21 @@ def test_tag_diff_rollback_gc(store, run):
     assert run("rollback", path, "no such version")[0] == 6
 
 
+def test_explain_and_check(store, run, tmp_path):
+    (obs,) = store.photometry.values()
+    code, text, result = run("explain", store.path, "--time", obs.time.values[0], "--star", 1)
+    assert code == 0 and result["frame"]["path"] == obs.path.values[0] and obs.path.values[0] in text
+    assert run("explain", store.path, "--time", "1999-01-01")[0] == 2
+    code, text, result = run("check", store.path)
+    assert code == 0 and result["problems"] == [] and "the store is whole" in text
+    largest = max((tmp_path / "field.dphot" / "chunks").iterdir(), key=lambda f: f.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+    code, text, result = run("check", store.path, "--no-files")
+    (problem,) = result["problems"]
+    assert code == result["exit_code"] == 6 and problem["place"] in text and problem["nights"][0] in text
+    assert run("check", store.path, "--moved-to", tmp_path)[0] == 2
+
+
 @pytest.mark.parametrize("arguments", [["gc"], ["rollback"], ["diff"]])
 def test_nothing_is_guessed(store, run, arguments):
     assert run(*arguments, store.path)[0] == 2

@@ -22,7 +22,12 @@ BAND_BYTES = 256 * 2**20
 
 def read(record: Record) -> np.ndarray:
     """Pixels of a frame, float32 (ny, nx), trimmed and without overscan."""
-    return trim_raw(read_frame(record["path"], record["hdu"])[0], record)[0].astype(np.float32)
+    return _read(record)[0]
+
+
+def _read(record: Record) -> tuple[np.ndarray, str]:
+    raw, digest = read_frame(record["path"], record["hdu"])
+    return trim_raw(raw, record)[0].astype(np.float32), digest
 
 
 def bands(shape: tuple[int, int], n: int) -> list[tuple[int, int]]:
@@ -32,22 +37,23 @@ def bands(shape: tuple[int, int], n: int) -> list[tuple[int, int]]:
     return [(i, min(i + height, ny)) for i in range(0, ny, height)]
 
 
-def _unfit(record: Record) -> str:
-    """Why a frame cannot be used; empty where it can."""
+def _look(record: Record) -> tuple[str, str]:
+    """Why a frame cannot be used (empty where it can), and its digest."""
     try:
-        pixels = read(record)
+        pixels, digest = _read(record)
     except FrameError as error:
-        return str(error)
-    return "" if np.isfinite(pixels).any() else f"{record['path']}: no pixel holds a number"
+        return str(error), ""
+    return "" if np.isfinite(pixels).any() else f"{record['path']}: no pixel holds a number", digest
 
 
 def usable_of(records: Sequence[Record], client: Client | None) -> tuple[list[Record], list[str]]:
-    """The frames that can be read, and what is wrong with the others."""
-    problems = {
-        r["path"]: f"{r['path']}: {why.reason}" if isinstance(why, Failed) else why
-        for r, why in run(_unfit, records, client=client)
+    """The frames that can be read, each with its `digest`, and what is wrong with the others."""
+    found = {
+        r["path"]: (f"{r['path']}: {look.reason}", "") if isinstance(look, Failed) else look
+        for r, look in run(_look, records, client=client)
     }
-    return [r for r in records if not problems[r["path"]]], sorted(why for why in problems.values() if why)
+    usable: list[Record] = [{**r, "digest": found[r["path"]][1]} for r in records if not found[r["path"]][0]]
+    return usable, sorted(why for why, _ in found.values() if why)
 
 
 def each(

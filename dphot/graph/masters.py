@@ -168,6 +168,7 @@ def build(
         # The fewer photons a pixel of the flat has, the larger is its relative variance: variance / flat is even.
         flat_variance=typical_variance(variances["flat"] / images["flat"], len(flats)),
         inputs={kind: [str(r["path"]) for r in records] for kind, records in usable.items()},
+        digests={str(r["path"]): r["digest"] for records in usable.values() for r in records},
         missing=missing,
         notes=notes,
     )

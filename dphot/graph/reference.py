@@ -235,7 +235,7 @@ def make(
     InputError
         With fewer than `Config.min_stars` stars, or a star list that does not fit the frame.
     """
-    raw, _ = read_frame(record["path"], record["hdu"])
+    raw, digest = read_frame(record["path"], record["hdu"])
     saturation = saturation_level(raw, record, config)
     image, mask, _ = chain.calibrate_frame(raw, record, masters, saturation, steps)
     found = chain.find(image, mask)
@@ -292,7 +292,7 @@ def make(
     ds["psf"] = ("psf_y", "psf_x"), stamp
     ds["psf"].attrs.update({k: float(getattr(shown, k)) for k in (
         "amplitude", "x0", "y0", "s1", "s2", "theta", "beta", "background", "fwhm_x", "fwhm_y", "fwhm")})  # fmt: skip
-    ds.attrs.update(path=record["path"], night=record["night"], filter=record["filter"],
+    ds.attrs.update(path=record["path"], digest=digest, night=record["night"], filter=record["filter"],
                     saturated=int(np.count_nonzero(mask & PIXEL_SATURATED)))  # fmt: skip
     return ds
 

@@ -191,6 +191,17 @@ def read_frame(path: str, hdu: int | None = None) -> tuple[NDArray[Any], str]:
     return reader_for(path).frame(str(path), _hdu(hdu))
 
 
+def file_digest(path: str) -> str:
+    """The digest that `read_frame` gives, without decoding the pixels; empty for an empty or unreadable file."""
+    if str(path).startswith(SIMULATED):
+        return read_frame(path)[1]
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if os.fstat(file.fileno()).st_size else ""
+    except OSError:
+        return ""
+
+
 def _hdu(hdu: int | None) -> int | None:
     return None if hdu is None or hdu < 0 else int(hdu)
 

@@ -1,5 +1,6 @@
 """The only place that imports zarr or icechunk."""
 
+from .health import Problem
 from .plain import write_plain_zarr
 from .reading import read_dataset
 from .store import Store
@@ -11,6 +12,7 @@ __all__ = [
     "Commit",
     "ConflictError",
     "FrameSlots",
+    "Problem",
     "Store",
     "Transaction",
     "read_dataset",

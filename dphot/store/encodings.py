@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from ..errors import StoreError
 
@@ -23,20 +23,21 @@ from ..errors import StoreError
 TIME_ATTRS = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
 NAT = np.iinfo(np.int64).min
 
-#: Rows to a chunk of a variable of one, two or three dimensions. An append rewrites the last, partly filled
-#: chunk, so small ones keep the cost of an append independent of the length of the series; the few hundred
-#: chunks along the light curve of a star in 30000 frames are still read in about a second.
-_TIME_CHUNK = {1: 256, 2: 128, 3: 64}
-#: A chunk of photometry holds at most this many values.
-_CHUNK_VALUES = 16384
+#: Rows, and stars or apertures, to a chunk of a variable of the photometry; of one dimension, rows. An append rewrites
+#: the last, partly filled chunk, so small ones keep its cost independent of the length of the series. One aperture is a
+#: chunk of its own: a light curve needs one, and reads that of 128 stars at once.
+_ROWS, _STARS, _LIST = 128, 128, 256
 #: Images are cut into tiles of at most this side.
 _TILE = 1024
 
 
-def codec(dtype: np.dtype) -> BloscCodec:
-    """Blosc zstd-3 with byte shuffle: for noisy 16-bit frames within 2 % of the entropy bound, and fast."""
+def codec(dtype: np.dtype) -> tuple[BloscCodec, Crc32cCodec]:
+    """Blosc zstd-3 with byte shuffle: for noisy 16-bit frames within 2 % of the entropy bound, and fast.
+
+    A checksum follows: Icechunk has none, and most flipped bytes of a chunk would be read as other numbers.
+    """
     size = dtype.itemsize if dtype.kind in "biufc" else 1
-    return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=size)
+    return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=size), Crc32cCodec()
 
 
 def fill_value(dtype: np.dtype) -> Any:
@@ -57,16 +58,13 @@ def series_chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, .
     Returns
     -------
     tuple of int
-        Stars are grouped by a power of two, so that a chunk holds at most 16384 values.
+        At most 128 rows x 1 aperture x 128 stars.
     """
     if not dims or dims[0] != "time":
         return tuple(max(1, n) for n in shape)
-    time = _TIME_CHUNK[min(len(dims), 3)]
-    inner = [max(1, n) for n in shape[1:]]
-    if inner:
-        others = math.prod(inner[:-1])
-        inner[-1] = min(inner[-1], 1 << max(0, (_CHUNK_VALUES // (time * others)).bit_length() - 1))
-    return (time, *inner)
+    if len(dims) == 1:
+        return (_LIST,)
+    return (_ROWS, *(1 for _ in shape[1:-1]), min(max(1, shape[-1]), _STARS))
 
 
 def image_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

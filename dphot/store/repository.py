@@ -18,7 +18,7 @@ from . import layout
 BRANCH = "main"
 #: Chunk references of a photometry array are kept in files of this many time chunks, or every commit would
 #: rewrite the references of all nights.
-_MANIFEST_TIME = 64
+_MANIFEST_TIME = 16
 
 # Icechunk warns on each local repository that concurrent commits are unsafe there; dphot holds a lock.
 # It also preloads manifests in the background, and logs an error where the store is replaced meanwhile.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, layout, making, opening, reading, repository, versions
+from . import encodings, health, layout, making, opening, reading, repository, versions
+from .health import Problem
 from .reading import Lazy
 from .transactions import Transaction
 from .versions import Collected, Commit
@@ -287,6 +288,23 @@ class Store:
         gone = versions.collect(self._repo, self.path, older_than, wait, dry_run)
         self.refresh()
         return gone
+
+    @property
+    def arrays(self) -> int:
+        """Number of arrays."""
+        return health.count(self.session)
+
+    def problems(self, done: Callable[[str], None] = lambda place: None) -> Iterator[Problem]:
+        """What is wrong with what the store holds: chunks that cannot be read, variables, the history.
+
+        Parameters
+        ----------
+        done : callable
+            Called with the path of each array when it is read.
+        """
+        yield from health.history_problems(self._repo, self.session)
+        yield from health.misfits(self.session)
+        yield from health.damage(self.session, done)
 
     def _writable(self) -> None:
         if self._pinned:

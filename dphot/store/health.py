@@ -1,0 +1,168 @@
+"""Whether what a store holds can be read, and is what its writer put there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import icechunk
+import numpy as np
+import zarr
+
+from .. import schema
+from . import encodings, layout, repository, versions
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a store."""
+
+    place: str
+    """An array or a group of the store, or a file."""
+    what: str
+    """What is wrong with it."""
+    nights: list[str] = field(default_factory=list)
+    """The nights it belongs to; empty where it belongs to all, or to none."""
+    cure: str = ""
+    """What to do about it."""
+    rows: list[int] = field(default_factory=list)
+    """Of an array with a time dimension: the rows that cannot be read, as they are stored."""
+
+
+def damage(session: Any, done: Callable[[str], None] = lambda place: None) -> Iterator[Problem]:
+    """Read every chunk of every array; yield one problem for each array with chunks that cannot be read.
+
+    Chunks carry checksums: one that can be read is as it was written.
+
+    Parameters
+    ----------
+    session : icechunk.Session
+        The state to look at.
+    done : callable
+        Called with the path of each array when it is read, for a progress bar.
+    """
+    root = repository.root_group(session)
+    for path, array in sorted(root.members(max_depth=None)):
+        if isinstance(array, zarr.Array):
+            bad = list(_unreadable(array))
+            if bad:
+                yield _problem(root, path, array, bad)
+            done(path)
+
+
+def count(session: Any) -> int:
+    """Number of arrays in a store."""
+    members = repository.root_group(session).members(max_depth=None)
+    return sum(isinstance(member, zarr.Array) for _, member in members)
+
+
+def _unreadable(array: zarr.Array) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Indices of the chunks of an array that cannot be read, and why."""
+    steps = [range(-(-n // size)) for n, size in zip(array.shape, array.chunks, strict=True)]
+    for first in steps[0] if steps else [0]:
+        inner = itertools.product([first], *steps[1:]) if steps else iter([()])
+        if not steps or _error(array, (first, *(slice(None) for _ in steps[1:]))):
+            for index in inner:
+                if why := _error(array, index):
+                    yield index, why
+
+
+def _error(array: zarr.Array, index: tuple[Any, ...]) -> str:
+    """Why a block of chunks cannot be read; empty where it can."""
+    try:
+        _ = array[()] if not index else array.blocks[index]
+    except Exception as error:  # Zarr, its codecs and Icechunk each have their own
+        lines = [line.strip(" x|`->×│╰─▶") for line in str(error).splitlines()]
+        return next(filter(None, lines), repr(error))
+    return ""
+
+
+def _problem(
+    root: zarr.Group, path: str, array: zarr.Array, bad: list[tuple[tuple[int, ...], str]]
+) -> Problem:
+    rows: list[int] = []
+    if encodings.dimensions(array)[:1] in (("time",), ("night",)):
+        height, total = array.chunks[0], array.shape[0]
+        firsts = sorted({index[0] for index, _ in bad})
+        rows = [i for first in firsts for i in range(first * height, min((first + 1) * height, total))]
+    count = "1 chunk" if len(bad) == 1 else f"{len(bad)} chunks"
+    chunks = "/".join(map(str, bad[0][0]))
+    what = f"{count} of {array.nchunks} cannot be read; the first, {chunks}: {bad[0][1]}"
+    return Problem(path, what, _nights(root, path, rows), _cure(path), rows)
+
+
+def _nights(root: zarr.Group, path: str, rows: list[int]) -> list[str]:
+    """The nights that some rows of an array belong to."""
+    kind, *rest = path.split("/")
+    if kind in (layout.FRAMES, layout.STACK):
+        return [layout.decode_name(rest[1])]
+    if kind == layout.MASTERS:
+        return [layout.decode_name(rest[0]).partition("/")[0]]
+    labels = {layout.PHOTOMETRY: f"{kind}/{rest[0]}/night", layout.NIGHTS: f"{layout.NIGHTS}/night"}.get(kind)
+    if labels is None or labels not in root:
+        return []
+    try:
+        names = np.asarray(root[labels][:])[rows]  # type: ignore[index]
+    except Exception:  # damaged, too: the nights cannot be told
+        return []
+    return sorted({str(name) for name in names})
+
+
+def _cure(path: str) -> str:
+    return {
+        layout.FRAMES: "restore the frames from their files: dphot check --repair",
+        layout.PHOTOMETRY: "measure these nights again: dphot redo",
+        layout.STACK: "measure this night again: dphot redo",
+        layout.MASTERS: "reduce the night from its files into another store",
+    }.get(path.split("/")[0], "go back to an earlier version: dphot rollback")
+
+
+def misfits(session: Any) -> Iterator[Problem]:
+    """Variables of the photometry that the registry does not know as they are, or that are missing."""
+    root = repository.root_group(session)
+    series = root.get(layout.PHOTOMETRY)
+    for name, group in sorted(series.groups()) if isinstance(series, zarr.Group) else []:
+        path = f"{layout.PHOTOMETRY}/{name}"
+        arrays = dict(group.arrays())
+        sizes: dict[str, set[int]] = {}
+        for variable, array in arrays.items():
+            for dim, size in zip(encodings.dimensions(array), array.shape, strict=True):
+                sizes.setdefault(dim, set()).add(size)
+            declared = schema.PHOTOMETRY.get(variable)
+            if declared and encodings.dimensions(array) != declared.dims:
+                found = ", ".join(encodings.dimensions(array))
+                yield Problem(
+                    f"{path}/{variable}", f"its dimensions are {found}, not {', '.join(declared.dims)}"
+                )
+            if declared and array.dtype.kind not in {"O": "OUT", "i": "iu", "u": "iu"}.get(
+                declared.kind, declared.kind
+            ):
+                yield Problem(
+                    f"{path}/{variable}", f"its type is {array.dtype}, expected kind {declared.kind!r}"
+                )
+        for dim, lengths in sizes.items():
+            if len(lengths) > 1:
+                yield Problem(
+                    path, f"its variables differ in the size of {dim}: {', '.join(map(str, sorted(lengths)))}"
+                )
+        for variable in sorted({"time", *schema.PHOTOMETRY} - set(arrays)):
+            yield Problem(f"{path}/{variable}", "is missing")
+
+
+def history_problems(repo: icechunk.Repository, session: icechunk.Session) -> Iterator[Problem]:
+    """Commits that cannot be read, or are not newer than those before them."""
+    newer: versions.Commit | None = None
+    try:
+        for commit in versions.history(repo, session):
+            if newer is not None and commit.time > newer.time:
+                yield Problem(
+                    f"commit {newer.id}",
+                    f"is older than the one before it: the clock stood wrong at {newer.time}",
+                )
+            newer = commit
+    except Exception as error:
+        after = f" before {newer.id}" if newer else ""
+        lines = [line.strip(" x|`->×│╰─▶") for line in str(error).splitlines()]
+        yield Problem("history", f"cannot be read{after}: {next(filter(None, lines), repr(error))}")

@@ -1,0 +1,72 @@
+"""Mending a store: frames put back from their files, files found under another name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+
+from . import encodings, layout, repository
+
+
+def move_paths(root: zarr.Group, moved: Mapping[str, str]) -> int:
+    """Write the new paths of files that have moved, wherever frames are named; returns how many rows changed.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        The store's root, writable.
+    moved : mapping of str to str
+        Old path to new path.
+    """
+    changed = 0
+    for group in _groups(root, layout.PHOTOMETRY):
+        changed += _replace(group, "path", lambda path: moved.get(path, path))
+    for filters in _groups(root, layout.FRAMES):
+        for _, group in filters.groups():
+            _replace(group, "path", lambda path: moved.get(path, path))
+            _replace(group, "record", lambda text: _moved_record(text, moved))
+    return changed
+
+
+def _groups(root: zarr.Group, name: str) -> Iterator[zarr.Group]:
+    found = root.get(name)
+    if isinstance(found, zarr.Group):
+        yield from (group for _, group in found.groups())
+
+
+def _replace(group: zarr.Group, name: str, new: Callable[[str], str]) -> int:
+    old = _texts(group, name)
+    texts = [new(text) for text in old]
+    if texts != old:
+        group[name][:] = np.array(texts, np.dtypes.StringDType())  # type: ignore[index]
+    return sum(a != b for a, b in zip(old, texts, strict=True))
+
+
+def _texts(group: zarr.Group, name: str) -> list[str]:
+    return [str(text) for text in np.asarray(group[name][:])]  # type: ignore[index]
+
+
+def _moved_record(text: str, moved: Mapping[str, str]) -> str:
+    record = json.loads(text)
+    if record.get("path") not in moved:
+        return text
+    return json.dumps({**record, "path": moved[record["path"]]}, sort_keys=True)
+
+
+def stored_frames(session: Any) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """Filter, night, and the records of the raw frames kept, as they are stored."""
+    found = repository.root_group(session).get(layout.FRAMES)
+    for name, filters in sorted(found.groups()) if isinstance(found, zarr.Group) else []:
+        for night, group in sorted(filters.groups()):
+            records = [encodings.restore(json.loads(text)) for text in _texts(group, "record")]
+            yield layout.decode_name(name), layout.decode_name(night), records
+
+
+def raw_frame(session: Any, filter: str, night: str, row: int) -> np.ndarray:
+    """The raw pixels of one stored frame."""
+    group = layout.frames_group(filter, night)
+    return np.asarray(repository.root_group(session)[f"{group}/raw"][row])  # type: ignore[index]

@@ -1,0 +1,164 @@
+"""Damage is found, named with its night, and mended where the raw files allow it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dphot
+from dphot.checking import check, problem_lines, repair
+from dphot.store import Store
+from dphot.store.layout import frames_group
+
+
+@pytest.fixture
+def store(small_store, tmp_path):
+    """A copy of the small night's store, to be damaged."""
+    return dphot.open(shutil.copytree(small_store.path, tmp_path / "field.dphot"))
+
+
+def flip(path: Path, place: float = 0.5) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_a_sound_store(small_store):
+    problems, files = check(small_store)
+    assert problems == [] and (files["changed"], files["missing"]) == ([], []) and files["same"] == 8 + 9
+    assert problem_lines(problems, files)[-1] == "the store is whole"
+
+
+def test_every_flipped_byte_of_a_chunk_is_found(store):
+    """Wherever it is: without checksums four of five would be read as other numbers."""
+    (obs,) = store.photometry.values()
+    largest = sorted((Path(store.path) / "chunks").iterdir(), key=lambda f: f.stat().st_size)[-1]
+    whole = largest.read_bytes()
+    for place in (0.0, 0.2, 0.5, 0.9, 0.9999):
+        flip(largest, place)
+        problems, _ = check(Store.open(store.path), files=False)
+        assert len(problems) == 1 and "1 chunk of" in problems[0].what and problems[0].nights, place
+        largest.write_bytes(whole)
+    assert check(Store.open(store.path), files=False)[0] == []
+
+
+def test_a_damaged_frame_is_named_the_rest_is_readable_and_it_comes_back(store, small_store):
+    name, night = next((f, n) for f in store.frames for n in store.frames[f])
+    raw = store.frames[name][night].raw
+    for chunk in sorted((Path(store.path) / "chunks").iterdir(), key=lambda f: -f.stat().st_size):
+        flip(chunk)
+        damaged = Store.open(store.path)
+        problems, found = check(damaged)
+        (problem,) = problems
+        if problem.place == f"{frames_group(name, night)}/raw":
+            break
+        flip(chunk)
+    assert problem.nights == [night]
+    (row,) = problem.rows
+    others = [i for i in range(raw.sizes["time"]) if i != row]
+    order = np.argsort(damaged.frames[name][night].time.values)
+    assert np.array_equal(order, np.arange(len(order)))  # stored in order of time here
+    for i in others:
+        np.testing.assert_array_equal(
+            damaged.frames[name][night].raw[i], small_store.frames[name][night].raw[i]
+        )
+    np.testing.assert_array_equal(damaged.photometry[name].flux, small_store.photometry[name].flux)
+    with pytest.raises(Exception, match="checksum"):
+        damaged.frames[name][night].raw[row].load()
+
+    (done,) = repair(damaged, problems, found)
+    assert night in done and "is restored from its file" in done
+    assert check(damaged)[0] == []
+    np.testing.assert_array_equal(damaged.frames[name][night].raw, small_store.frames[name][night].raw)
+    assert damaged.history()[0].metadata["repaired"] == [done]
+
+
+def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
+    from store_night import make_night
+
+    store = Store.create(tmp_path / "field.dphot", {})
+    for day in (1, 2, 3):
+        with store.transaction(f"night {day}") as tx:
+            tx.append_photometry("r", make_night(day, frames=128, stars=20))
+            tx.write_night(f"2026-11-{day:02d}", {})
+    whole = store.photometry["r"].load()
+    seen = set()
+    for file in sorted((tmp_path / "field.dphot" / "chunks").iterdir()):
+        if file.stat().st_size < 15000:  # an image of one aperture in one night is 128 x 20 doubles
+            continue
+        flip(file)
+        damaged = Store.open(store.path)
+        (problem,) = check(damaged, files=False)[0]
+        (night,) = problem.nights
+        rest = damaged.photometry["r"]
+        rest = rest.isel(time=rest.night.values != night)
+        np.testing.assert_array_equal(rest.flux, whole.flux[whole.night.values != night])
+        seen.add((problem.place.split("/")[-1], night))
+        flip(file)
+        if len(seen) > 3:
+            break
+    assert len(seen) > 3
+
+
+def test_a_manifest_that_is_damaged_or_gone(store):
+    manifests = sorted((Path(store.path) / "manifests").iterdir(), key=lambda f: f.stat().st_size)
+    whole = manifests[-1].read_bytes()
+    for damage in (lambda f: f.write_bytes(whole[: len(whole) // 2]), Path.unlink):
+        damage(manifests[-1])
+        problems, _ = check(Store.open(store.path), files=False)
+        assert problems and all(p.what for p in problems) and any(p.nights for p in problems)
+        manifests[-1].write_bytes(whole)
+
+
+def test_a_commit_that_is_gone(store):
+    with store.transaction("note") as tx:
+        tx.write_attrs({"note": 1})
+    snapshot = Path(store.path) / "snapshots" / store.history()[1].id
+    snapshot.unlink()
+    problems, _ = check(Store.open(store.path), files=False)
+    assert [p.place for p in problems] == ["history"] and "cannot be read" in problems[0].what
+
+
+def test_variables_that_do_not_fit(store):
+    (name,) = store.photometry
+    with store.transaction("vandalism") as tx:
+        group = tx.root[f"photometry/{name}"]
+        del group["fwhm"]
+        group["airmass"].resize((3,))
+    found = {p.place.split("/")[-1]: p.what for p in check(store, files=False)[0]}
+    assert found["fwhm"] == "is missing" and "differ in the size of time: 3, 8" in found[name]
+
+
+def test_settings_that_were_edited(store):
+    night = store.nights[0]
+    night["series"][0]["config"]["gain"] = 99.0
+    with store.transaction("forgery") as tx:
+        tx.write_night(night["night"], {"series": night["series"]})
+    (problem,) = check(store, files=False)[0]
+    assert "not those of their digest" in problem.what and problem.nights == [night["night"]]
+
+
+def test_files_that_changed_moved_or_went(night_copy, tmp_path):
+    store = dphot.reduce(night_copy, tmp_path / "s.dphot", workers=0, stack=False)
+    (obs,) = store.photometry.values()
+    changed, moved, gone = (Path(p) for p in obs.path.values[:3])
+    changed.write_bytes(changed.read_bytes() + bytes(2880))
+    (tmp_path / "archive").mkdir()
+    moved.rename(tmp_path / "archive" / "renamed.fits")
+    gone.unlink()
+    problems, found = check(store)
+    (problem,) = problems
+    assert problem.place == str(changed) and "another file" in problem.what and len(problem.nights) == 1
+    assert (found["same"], found["missing"]) == (8 + 9 - 3, [str(moved), str(gone)])
+
+    before = store.photometry[next(iter(store.photometry))].load()
+    (done,) = repair(store, problems, found, str(tmp_path / "archive"))
+    assert str(moved) in done and "renamed.fits" in done
+    problems, found = check(store)
+    assert found["missing"] == [str(gone)] and len(problems) == 1
+    (after,) = store.photometry.values()
+    assert after.path.values[1] == str(tmp_path / "archive" / "renamed.fits")
+    np.testing.assert_array_equal(after.flux, before.flux)
