@@ -44,6 +44,26 @@ def parsers(add: Add) -> None:
     sub.add_argument("new", nargs="?", help="[the present state]")
 
     sub = add(
+        "explain", "what made a point of a light curve: file, masters, reference, settings, commit", explain
+    )
+    sub.add_argument("store")
+    sub.add_argument("--time", required=True, metavar="T", help="2026-11-22T03:04:05 (UTC), or a Julian date")
+    sub.add_argument(
+        "--star", type=int, default=None, metavar="N", help="also what was measured of this star"
+    )
+    sub.add_argument("--filter", default=None, help="only frames through this filter")
+
+    sub = add(
+        "check", "whether a store is whole: every chunk, the registry, the history, the files it names", check
+    )
+    sub.add_argument("store")
+    sub.add_argument(
+        "--files", action=argparse.BooleanOptionalAction, default=True, help="read the files, too"
+    )
+    sub.add_argument("--repair", action="store_true", help="mend what can be mended, from the raw files")
+    sub.add_argument("--moved-to", default=None, metavar="FOLDER", help="with --repair: where the files went")
+
+    sub = add(
         "rollback", "go back to an earlier version; what came after it stays readable until gc", rollback
     )
     sub.add_argument("store")

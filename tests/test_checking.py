@@ -33,7 +33,7 @@ def test_a_sound_store(small_store):
 
 
 def test_every_flipped_byte_of_a_chunk_is_found(store):
-    """Wherever it is: without checksums four of five would be read as other numbers."""
+    """Wherever it is; without checksums those in the middle are read as other numbers."""
     (obs,) = store.photometry.values()
     largest = sorted((Path(store.path) / "chunks").iterdir(), key=lambda f: f.stat().st_size)[-1]
     whole = largest.read_bytes()
