@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from .config import Config
@@ -13,6 +14,7 @@ from .graph.context import masters_of
 from .graph.frame import parse_section
 from .graph.masters import build
 from .graph.steps import Step
+from .io.bayer import merge
 from .io.choice import Choice, choose
 
 if TYPE_CHECKING:
@@ -88,8 +90,9 @@ def calibrate(
     items = lazy.records_array(cube.record.values, cube.raw.data.chunks[0])
     image, mask = lazy.calibrated_cube(cube.raw.data, items, arrays, saturation, steps)
     rows, columns = parse_section(record["trim"]) or (slice(None), slice(None))
+    counts = merge(cube.raw.data[:, rows, columns], record, np.maximum)
     dims = ("time", "y", "x")
-    ds = xr.Dataset({"image": (dims, image), "mask": (dims, mask), "counts": (dims, cube.raw.data[:, rows, columns]),
+    ds = xr.Dataset({"image": (dims, image), "mask": (dims, mask), "counts": (dims, counts),
                      "record": cube.record})  # fmt: skip
     ds["image"].attrs.update(units="ADU", long_name="calibrated counts")
     return ds.assign_coords({k: v for k, v in cube.coords.items() if v.dims == ("time",)})

@@ -14,6 +14,7 @@ import numpy as np
 
 from .config import settings_digest
 from .errors import FrameError
+from .io.bayer import own_pixels
 from .io.listing import list_files
 from .io.readers import file_digest, read_frame
 from .progress import Progress
@@ -103,12 +104,15 @@ def named_files(store: Store) -> dict[str, tuple[str, str]]:
 def _files(store: Store, found: Result, progress: Progress, spoilt: set[str]) -> Iterator[Problem]:
     named = named_files(store)
     stored = repairs.stored_frames(store.session)
-    kept = {str(record["path"]): (filter, night, row, record["hdu"])
-            for filter, night, records in stored for row, record in enumerate(records)}  # fmt: skip
+    # The channels of a colour camera share a file.
+    kept: dict[str, list[tuple[str, str, int, Mapping[str, Any]]]] = {}
+    for filter, of_night, records in stored:
+        for row, record in enumerate(records):
+            kept.setdefault(str(record["path"]), []).append((filter, of_night, row, record))
     with progress.bar("files", len(named), "file") as bar:
         for path, (digest, night) in sorted(named.items()):
-            place = kept.get(path)
-            now, pixels = _content(path, place[3] if place else None)
+            places = kept.get(path, [])
+            now, pixels = _content(path, places[0][3]["hdu"] if places else None)
             if now is None:
                 found["missing"].append(path)
             elif now != digest:
@@ -117,12 +121,16 @@ def _files(store: Store, found: Result, progress: Progress, spoilt: set[str]) ->
                 yield Problem(path, "is another file than the one that was measured", [night], cure)
             else:
                 found["same"] += 1
-                if place and pixels is not None and f"{frames_group(*place[:2])}/raw" not in spoilt:
-                    raw = repairs.raw_frame(store.session, *place[:3])
-                    if (raw.dtype, raw.tobytes()) != (pixels.dtype, pixels.tobytes()):
-                        yield Problem(path, "its pixels are not those that the store keeps", [night],
-                                      "dphot check --repair")  # fmt: skip
+                whole = [p for p in places if f"{frames_group(*p[:2])}/raw" not in spoilt]
+                if pixels is not None and any(_differs(store, p, pixels) for p in whole):
+                    what = "its pixels are not those that the store keeps"
+                    yield Problem(path, what, [night], "dphot check --repair")
             bar.update()
+
+
+def _differs(store: Store, place: tuple[str, str, int, Mapping[str, Any]], pixels: np.ndarray) -> bool:
+    raw, own = repairs.raw_frame(store.session, *place[:3]), own_pixels(pixels, place[3])
+    return bool((raw.dtype, raw.tobytes()) != (own.dtype, own.tobytes()))
 
 
 def _content(path: str, hdu: int | None = None) -> tuple[str | None, np.ndarray | None]:
@@ -166,7 +174,7 @@ def repair(
                 if _spoilt(problems, filter, night, row, path):
                     now, pixels = _content(moved.get(path, path), record["hdu"])
                     if pixels is not None and now == named.get(path, ("", ""))[0]:
-                        write_frames(tx.fork, filter, night, row, pixels[None])
+                        write_frames(tx.fork, filter, night, row, own_pixels(pixels, record)[None])
                         done.append(f"night {night}: the frame of {path} is restored from its file")
         tx.metadata = {"repaired": done}
     return done

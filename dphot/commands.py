@@ -14,6 +14,7 @@ from .differential import differential as make_differential
 from .errors import InputError
 from .formats import export as write_export
 from .formats import light_curve_csv, refuse_existing
+from .io.bayer import CHANNELS
 from .io.frames import scan as make_scan
 from .reduction import reduce as make_reduction
 from .saying import progress, say
@@ -130,11 +131,13 @@ def pick(store: Store, name: str | None) -> xr.Dataset:
     Raises
     ------
     InputError
-        If the filter is not there, or none is named and there are several.
+        If the filter is not there, or none is named and there are several; of a colour camera's channels, green.
     """
     filters = list(store.photometry)
     if not filters:
         raise InputError(f"{store.path}: no night is reduced yet")
+    if name is None and set(filters) <= set(CHANNELS):
+        name = min(filters, key=list(CHANNELS).index)
     if name is None and len(filters) > 1:
         raise InputError(f"{store.path} holds the filters {', '.join(filters)}: name one with --filter")
     if name is not None and name not in filters:

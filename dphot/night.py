@@ -110,8 +110,8 @@ def run(
     with store.transaction(f"night {night or 'unknown'}", {"night": night, "filters": filters}) as tx:
         reference = tx.read(REFERENCE) if REFERENCE in tx.root else None
         records: dict[str, dict[str, Any]] = {}
-        # The filter with the most frames brings the reference; where it cannot, the next one does.
-        waiting = sorted(nights, key=lambda series: -series.usable)
+        # The filter with the most frames (of a colour camera green) brings the reference; else the next one does.
+        waiting = sorted(nights, key=lambda series: (-series.usable, series.light["channel"] in ("TR", "TB")))
         failed = 0
         while waiting:
             series = waiting.pop(0)

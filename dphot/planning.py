@@ -20,6 +20,7 @@ from .errors import CalibrationError, FrameError, InputError
 from .graph.reference import named
 from .graph.stars import parse_target, read_rows
 from .graph.steps import Step, load_steps
+from .io import bayer
 from .io.choice import Choice, choose, dark_misfit
 from .io.frames import FrameTable
 from .io.headers import word_type
@@ -76,7 +77,8 @@ def plan(table: FrameTable, config: Config) -> list[NightSeries]:
     """
     records = table.to_pandas().to_dict("records")
     whole = [r for r in records if not r["error"]]
-    lights = [r for r in whole if r["type"] == "light" and config.filter in ("", r["filter"])]
+    lights = [view for r in whole if r["type"] == "light" for view in bayer.series(r)]
+    lights = [r for r in lights if config.filter in ("", r["filter"])]
     lights = [r for r in lights if config.object in ("", r["object"])]
     if not lights:
         raise InputError(_no_lights(records, config))
@@ -89,7 +91,11 @@ def plan(table: FrameTable, config: Config) -> list[NightSeries]:
     nights = []
     for (night, name), group in sorted(groups.items()):
         light = _standard([r for r in group if not r["error"]])
-        choice = _noted(choose(light, calibrations, config), unread)
+        fitting = [
+            bayer.channel(r, light["channel"], light["bayer"]) if light["channel"] else r
+            for r in calibrations
+        ]
+        choice = _noted(choose(light, fitting, config), unread)
         if choice.missing and config.strict:
             raise CalibrationError(
                 f"night {night or 'unknown'}, filter {name!r}: missing {'; missing '.join(choice.missing)}; "
@@ -177,16 +183,18 @@ def _place(
     if dated:
         shelf = _Shelf(dated)
         lights = [r if r["night"] else {**r, "night": shelf.beside(r["path"])["night"]} for r in lights]
-    night = {r["path"]: r["night"] for r in lights}
+    views: dict[str, list[Record]] = {}
+    for record in lights:
+        views.setdefault(record["path"], []).append(record)
     unread = []
     shelf = _Shelf(whole)
     for record in bad:
         other, kind = shelf.beside(record["path"]), word_type(basename(record["path"]))
         if other["type"] == "light" and kind in ("bias", "dark", "flat"):
             unread.append(("", f"{record['path']}: {record['error']}"))
-        elif other["path"] in night:
-            belongs = {"type": "light", "filter": other["filter"], "night": night[other["path"]]}
-            lights.append({**record, **belongs})
+        elif other["path"] in views:
+            lights += [{**record, **{k: r[k] for k in ("type", "filter", "channel", "night")}}
+                       for r in views[other["path"]]]  # fmt: skip
         else:
             unread.append((other["path"], f"{record['path']}: {record['error']}"))
     return lights, unread

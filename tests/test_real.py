@@ -213,13 +213,21 @@ def test_ag_peg_in_outburst(reduced, data_dir):
 
 
 def test_m94_through_a_turned_telescope(reduced):
-    obs = reduced("m94_seestar").photometry["IRCUT"].load()
-    assert (np.isfinite(obs.match_rms.values) & (obs.match_rms.values < 0.3)).sum() == 3
-    turn = obs.rotation.values - obs.rotation.values[0]
-    assert turn[1] == pytest.approx(0.0, abs=0.5)
-    assert turn[2] == pytest.approx(-69.5, abs=0.5)
-    assert (obs.flip.values == 0).all() and (obs.mirror.values == 0).all()
-    assert obs.scale.values == pytest.approx(1.0, abs=0.003)
+    """A colour camera, GRBG: red lies at (1, 0) of a cell and blue at (0, 1), green's two in the middle."""
+    store = reduced("m94_seestar")
+    assert set(store.photometry) == {"TG", "TR", "TB"} and store.reference.attrs["filter"] == "TG"
+    shifts = {}
+    for name in store.photometry:
+        obs = store.photometry[name].load()
+        assert (np.isfinite(obs.match_rms.values) & (obs.match_rms.values < 0.5)).sum() == 3
+        turn = obs.rotation.values - obs.rotation.values[0]
+        assert turn[1] == pytest.approx(0.0, abs=0.5)
+        assert turn[2] == pytest.approx(-69.5, abs=0.5)
+        assert (obs.flip.values == 0).all() and (obs.mirror.values == 0).all()
+        assert obs.scale.values == pytest.approx(1.0, abs=0.003)
+        shifts[name] = np.array([obs.dx.values, obs.dy.values])
+    for name, expected in (("TR", (-0.25, 0.25)), ("TB", (0.25, -0.25))):
+        np.testing.assert_allclose(np.median(shifts[name] - shifts["TG"], axis=1), expected, atol=0.15)
 
 
 def test_a_folder_of_files_that_break_readers_is_listed(data_dir, capsys):

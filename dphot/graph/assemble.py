@@ -17,6 +17,10 @@ Record = Mapping[str, Any]
 _KINDS = {"f": np.float64, "i": np.int32, "u": np.uint16, "O": object}
 
 
+#: A frame whose stars keep less than this share of their light is flagged CLOUD.
+CLOUD_SHARE = 0.3
+
+
 def photometry_dataset(
     rows: Sequence[Mapping[str, Any]],
     records: Sequence[Record],
@@ -45,6 +49,7 @@ def photometry_dataset(
     xarray.Dataset
         In time order (then by path); frames without a time come last.
     """
+    rows = _with_clouds(rows, records, reference)
     ds = xr.Dataset()
     for name, declared in PHOTOMETRY.items():
         if declared.dims[0] == "time" and name in rows[0]:
@@ -75,6 +80,30 @@ def photometry_dataset(
     ds.attrs.update({"flux_unit": unit, **attrs})
     validate(ds, PHOTOMETRY, tuple(PHOTOMETRY))
     return annotate(ds, PHOTOMETRY, unit)
+
+
+def _with_clouds(
+    rows: Sequence[Mapping[str, Any]], records: Sequence[Record], reference: xr.Dataset
+) -> list[Mapping[str, Any]]:
+    """The rows, those of clouded frames flagged.
+
+    A frame in the reference's filter is compared with the reference, for equal exposures; one in another filter, whose
+    stars have other brightnesses, with the clearest tenth of its series.
+    """
+    exposures = np.array([r["exposure"] for r in records], float)
+    own = float(reference.attrs.get("exposure") or np.nan)
+    light = np.array([row["share"] for row in rows]) * np.where(exposures > 0, own / exposures, 1.0)
+    light = light if np.isfinite(own) else np.array([row["share"] for row in rows])
+    seen = light[np.isfinite(light)]
+    alike = records[0]["filter"] == reference.attrs["filter"]
+    clear = 1.0 if alike or not seen.size else float(np.quantile(seen, 0.9))
+    out = []
+    for row, share in zip(rows, light / clear, strict=True):
+        if share < CLOUD_SHARE:
+            note = f"the stars have {100 * share:.0f} % of their light"
+            row = {**row, "frame_flags": row["frame_flags"] | int(FrameFlag.CLOUD), "note": note}
+        out.append(row)
+    return out
 
 
 def instants(records: Sequence[Record]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import FrameError
-from ..io.readers import read_frame
+from ..io.readers import read_record
 from ..kernels.resample import add_to_reference
 from ..store import write_frames
 from . import frame as chain
@@ -110,7 +110,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
         try:
             if record["error"]:
                 raise FrameError(record["path"], record["error"])
-            raw, digest = read_frame(record["path"], record["hdu"])
+            raw, digest = read_record(record)
             fork = _keep_raw(raw, chunk.start + i, task.slots, fork)
             row = _measure_frame(raw, record, task, reference, stack)
         except FrameError as error:

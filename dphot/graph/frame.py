@@ -17,6 +17,7 @@ import numpy as np
 from ..config import Config
 from ..errors import AlignmentError, FrameError
 from ..flags import FrameFlag, StarFlag
+from ..io import bayer
 from ..kernels import aperture, centroid, detect, noise, psf, sky, transform
 from ..kernels.align import Pattern
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
@@ -28,8 +29,6 @@ Record = Mapping[str, Any]
 FIND_STARS = 300
 #: Flags are raised by what lies within this many FWHM of a star.
 FLAG_RADIUS = 2.0
-#: A frame whose stars keep less than this share of their light is flagged CLOUD.
-CLOUD_SHARE = 0.3
 #: What `transform.decompose` returns.
 _GEOMETRY = ("dx", "dy", "rotation", "scale", "flip", "mirror")
 
@@ -94,13 +93,15 @@ def parse_section(text: str) -> tuple[slice, slice] | None:
 def trimmed_shape(record: Record) -> tuple[int, int]:
     """Shape (rows, columns) of a frame once it is trimmed."""
     section = parse_section(record["trim"])
-    if section is None:
-        return int(record["height"]), int(record["width"])
-    return section[0].stop - section[0].start, section[1].stop - section[1].start
+    rows, columns = section or (slice(0, int(record["height"])), slice(0, int(record["width"])))
+    per_pixel = 2 if record.get("channel", "") == "TG" else 1
+    return (rows.stop - rows.start) // per_pixel, columns.stop - columns.start
 
 
 def trim_raw(raw: np.ndarray, record: Record) -> tuple[np.ndarray, np.ndarray]:
     """Raw pixels, trimmed: once with the overscan level taken off, once as the camera gave them.
+
+    Of the two greens of a colour camera's cell the first is the sum, the second the larger.
 
     Raises
     ------
@@ -115,7 +116,12 @@ def trim_raw(raw: np.ndarray, record: Record) -> tuple[np.ndarray, np.ndarray]:
     section = parse_section(record["trim"]) or (slice(None), slice(None))
     overscan = parse_section(record["overscan"])
     level = overscan_correct(raw, overscan) if overscan else raw
-    return np.ascontiguousarray(level[section]), np.ascontiguousarray(raw[section])
+    level, raw = bayer.merge(level[section], record, _sum), bayer.merge(raw[section], record, np.maximum)
+    return np.ascontiguousarray(level), np.ascontiguousarray(raw)
+
+
+def _sum(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return first.astype(np.float32) + second
 
 
 def calibrate_frame(
@@ -191,7 +197,7 @@ def blank(reference: Reference, config: Config) -> dict[str, Any]:
     row["aperture_area"] = np.full(n_aperture, np.nan)
     row["transform"] = np.full(6, np.nan)
     scalars = ("annulus_inner", "annulus_outer", "annulus_area", "fwhm", "fwhm_x", "fwhm_y", "theta",
-               "dx", "dy", "rotation", "scale", "match_rms", "sky_frame")  # fmt: skip
+               "dx", "dy", "rotation", "scale", "match_rms", "sky_frame", "share")  # fmt: skip
     row.update(dict.fromkeys(scalars, np.nan))
     row.update(flip=0, mirror=0, n_matched=0, frame_flags=0, note="", digest="")
     return row
@@ -296,10 +302,7 @@ def _transform(
     # Centroid errors fall as 1/SNR down to what the pixel grid allows.
     error = np.hypot(fwhm / 2.3548 / np.maximum(found.snr, 1.0), 0.01)
     match = reference.pattern.match(found.x, found.y, error=error, kind=config.transform)
-    share = np.median(found.flux[match.index] / reference.match_flux[match.ref_index])
-    if share < CLOUD_SHARE:
-        row["frame_flags"] |= int(FrameFlag.CLOUD)
-        row["note"] = f"the stars have {100 * share:.0f} % of their light in the reference"
+    row["share"] = float(np.median(found.flux[match.index] / reference.match_flux[match.ref_index]))
     row.update(zip(_GEOMETRY, transform.decompose(match.matrix, reference.shape), strict=True))
     row.update(transform=match.matrix.ravel(), n_matched=match.n, match_rms=match.rms)
     return match.matrix

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FrameError, InputError
-from ..io.readers import read_frame
+from ..io.readers import read_record
 from .frame import trim_raw
 from .run import Failed, run
 
@@ -26,7 +26,7 @@ def read(record: Record) -> np.ndarray:
 
 
 def _read(record: Record) -> tuple[np.ndarray, str]:
-    raw, digest = read_frame(record["path"], record["hdu"])
+    raw, digest = read_record(record)
     return trim_raw(raw, record)[0].astype(np.float32), digest
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import FrameError
-from ..io.readers import read_frame
+from ..io.readers import read_record
 from ..kernels.resample import to_reference
 from . import frame as chain
 
@@ -30,7 +30,7 @@ def raw_cube(records: da.Array, shape: tuple[int, int], dtype: str) -> da.Array:
     def block(items: np.ndarray) -> np.ndarray:
         out = np.empty((items.size, *shape), dtype)
         for i, record in enumerate(items.ravel()):
-            raw, _ = read_frame(record["path"], record["hdu"])
+            raw, _ = read_record(record)
             if raw.shape != shape:
                 raise FrameError(
                     record["path"], f"is {raw.shape[1]}x{raw.shape[0]}, the cube {shape[1]}x{shape[0]}"

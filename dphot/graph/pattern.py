@@ -12,6 +12,7 @@ from ..errors import AlignmentError
 from ..kernels import transform
 from ..kernels.align import match
 from ..kernels.pattern import fixed_pattern, night_medians, resting_share
+from .frame import trimmed_shape
 from .inputs import bands, each, read, usable_of
 from .reference import Glance, glance
 from .run import run
@@ -95,7 +96,7 @@ def _drift(lights: Sequence[Record], config: Config, client: Client | None) -> t
     if 2 * len(matrices) < len(lights):
         return 1.0, f"{len(matrices)} of {len(lights)} looked at show how the field moved"
     fwhm = float(np.nanmedian([g.fwhm for g in good]))
-    width, height = (float(lights[0][k]) for k in ("width", "height"))
+    height, width = trimmed_shape(lights[0])
     x, y = (np.array(v) for v in zip(*((width * a, height * b) for a, b in PLACES), strict=True))
     xs, ys = (np.stack(v) for v in zip(*(transform.apply(m, x, y) for m in matrices), strict=True))
     drift = f"the field moves by {np.hypot(np.ptp(xs, axis=0), np.ptp(ys, axis=0)).min():.0f} px"

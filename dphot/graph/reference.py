@@ -14,8 +14,9 @@ import xarray as xr
 from ..config import Config
 from ..errors import AlignmentError, FrameError, InputError
 from ..flags import PIXEL_SATURATED, StarFlag
+from ..io.bayer import ChannelWCS
 from ..io.headers import wcs_of
-from ..io.readers import read_frame, read_header
+from ..io.readers import read_header, read_record
 from ..kernels import detect, moffat, psf
 from ..kernels.align import match
 from ..kernels.calibrate import estimate_saturation
@@ -71,7 +72,7 @@ def glance(
         masters = chain.Masters.none(chain.trimmed_shape(record))
     arrays = load_masters(masters) if isinstance(masters, Handle) else masters
     try:
-        raw, _ = read_frame(record["path"], record["hdu"])
+        raw, _ = read_record(record)
         image, mask, _ = chain.calibrate_frame(
             raw, record, arrays, saturation_level(raw, record, config), steps
         )
@@ -235,7 +236,7 @@ def make(
     InputError
         With fewer than `Config.min_stars` stars, or a star list that does not fit the frame.
     """
-    raw, digest = read_frame(record["path"], record["hdu"])
+    raw, digest = read_record(record)
     saturation = saturation_level(raw, record, config)
     image, mask, _ = chain.calibrate_frame(raw, record, masters, saturation, steps)
     found = chain.find(image, mask)
@@ -294,6 +295,8 @@ def make(
         "amplitude", "x0", "y0", "s1", "s2", "theta", "beta", "background", "fwhm_x", "fwhm_y", "fwhm")})  # fmt: skip
     ds.attrs.update(path=record["path"], digest=digest, night=record["night"], filter=record["filter"],
                     saturated=int(np.count_nonzero(mask & PIXEL_SATURATED)))  # fmt: skip
+    if record["exposure"] > 0:
+        ds.attrs["exposure"] = float(record["exposure"])
     return ds
 
 
@@ -322,6 +325,8 @@ def _wcs(record: Record) -> Any:
         wcs = wcs_of(read_header(record["path"], record["hdu"]))
     except FrameError:
         return None
+    if wcs is not None and record["channel"]:
+        return ChannelWCS(wcs, record)
     section = chain.parse_section(record["trim"])
     if wcs is None or section is None:
         return wcs

@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..errors import FrameError, InputError
 from ..telescope import NAMED_BY, Telescope, get, known
+from .bayer import CHANNELS, channel
 from .headers import COLUMNS, empty_record, frame_record
 from .listing import list_files
 from .readers import SIMULATED, read_header
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
 
 _BATCH = 256
-_VERSION = 1  # of what a record holds: raising it makes every cached table be read anew
+_VERSION = 2  # of what a record holds: raising it makes every cached table be read anew
 _GROUPS = ["night", "telescope", "filter", "type", "object", "width", "height", "exposure"]
 
 
@@ -103,6 +104,31 @@ class FrameTable:
             if wanted is not None:
                 keep &= _fits(self._frames[name], name, wanted)
         return FrameTable(self._frames[keep])
+
+    def channel(self, name: str) -> FrameTable:
+        """The usable frames of a colour camera as one of its channels sees them.
+
+        Parameters
+        ----------
+        name : str
+            ``TG``, ``TR`` or ``TB``; see `dphot.io.bayer`.
+
+        Returns
+        -------
+        FrameTable
+            The mosaics, and the calibration frames (whose headers often name no pattern).
+
+        Raises
+        ------
+        InputError
+            If there is no such channel, or no frame is a mosaic.
+        """
+        patterns = sorted(set(self.good._frames["bayer"]) - {""})
+        if name not in CHANNELS or not patterns:
+            found = f"Bayer patterns {', '.join(patterns)}" if patterns else "no colour mosaic"
+            raise InputError(f"channel: {name!r} of {found}; there are {', '.join(CHANNELS)} of a mosaic")
+        whole = [r for r in self.records() if r["bayer"] or r["type"] in ("bias", "dark", "flat")]
+        return self.from_records(channel(r, name, patterns[0]) for r in whole)
 
     @property
     def good(self) -> FrameTable:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..kernels.timescale import local_night
 from ..telescope import Telescope
+from .bayer import stored_pattern
 from .cards import Header, number
 from .dialects import DIALECTS, NAME_WORDS, SHORT_TYPES, TYPE_WORDS
 from .times import exposure_time, middle
@@ -26,9 +27,9 @@ COLUMNS: dict[str, tuple[str, Any]] = {
     "xbinning": ("int64", 1), "ybinning": ("int64", 1), "gain": ("float64", math.nan),
     "read_noise": ("float64", math.nan), "temperature": ("float64", math.nan), "ra": ("float64", math.nan),
     "dec": ("float64", math.nan), "airmass": ("float64", math.nan), "saturation": ("float64", math.nan),
-    "trim": ("str", ""), "overscan": ("str", ""), "bayer": ("str", ""), "latitude": ("float64", math.nan),
-    "longitude": ("float64", math.nan), "altitude": ("float64", math.nan), "size": ("int64", 0),
-    "mtime_ns": ("int64", 0),
+    "trim": ("str", ""), "overscan": ("str", ""), "bayer": ("str", ""), "channel": ("str", ""),
+    "latitude": ("float64", math.nan), "longitude": ("float64", math.nan), "altitude": ("float64", math.nan),
+    "size": ("int64", 0), "mtime_ns": ("int64", 0),
 }  # fmt: skip
 
 #: Cameras whose GAIN is the position of a knob.
@@ -86,7 +87,6 @@ def frame_record(
     ra, dec = _coordinates(get, notes)
     trim, overscan = _sections(get, (height, width), notes)
     xbinning, ybinning = _binning(get)
-    bayer = get.text("bayer").upper()
     return empty_record(
         path,
         hdu=header.hdu,
@@ -113,7 +113,7 @@ def frame_record(
         saturation=_saturation(get, header),
         trim=trim,
         overscan=overscan,
-        bayer=bayer if re.fullmatch("[RGB]{4}", bayer) else "",
+        bayer=_bayer(get, height),
         latitude=latitude,
         longitude=longitude,
         altitude=site_altitude,
@@ -300,6 +300,12 @@ def _binning(get: _Getter) -> tuple[int, int]:
         x, y = (pair[0], pair[-1]) if pair else (1, 1)
     y = x if math.isnan(y) else y
     return (int(x), int(y)) if 1 <= x <= 64 and 1 <= y <= 64 else (1, 1)
+
+
+def _bayer(get: _Getter, height: int) -> str:
+    shift = [number(get.header.get(key, 0)) for key in ("XBAYROFF", "YBAYROFF")]
+    dx, dy = (int(v) if math.isfinite(v) else 0 for v in shift)
+    return stored_pattern(get.text("bayer"), height, str(get.header.get("ROWORDER", "")), (dx, dy))
 
 
 def section(text: str, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:

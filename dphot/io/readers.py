@@ -6,12 +6,14 @@ import hashlib
 import io
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError
+from .bayer import own_pixels
 from .cards import Header, find_image, number
 from .containers import decompress, open_stream
 
@@ -200,6 +202,30 @@ def file_digest(path: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest() if os.fstat(file.fileno()).st_size else ""
     except OSError:
         return ""
+
+
+def read_record(record: Mapping[str, Any]) -> tuple[NDArray[Any], str]:
+    """The raw pixels that a frame record stands for, and the SHA-256 of its file.
+
+    Parameters
+    ----------
+    record : mapping
+        Row of the frame table.
+
+    Returns
+    -------
+    pixels : ndarray, shape (height, width)
+        As `read_pixels`; of a colour channel its own pixels (see `dphot.io.bayer`).
+    digest : str
+        As `read_frame`.
+
+    Raises
+    ------
+    FrameError
+        As `read_pixels`.
+    """
+    pixels, digest = read_frame(record["path"], record["hdu"])
+    return own_pixels(pixels, record), digest
 
 
 def _hdu(hdu: int | None) -> int | None:
