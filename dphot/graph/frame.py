@@ -17,10 +17,16 @@ import numpy as np
 from ..config import Config
 from ..errors import AlignmentError, FrameError
 from ..flags import FrameFlag, StarFlag
+<<<<<<< HEAD
 from ..io import bayer
 from ..kernels import aperture, centroid, detect, noise, psf, sky, transform
+=======
+from ..kernels import aperture, detect, noise, psf, sky, transform
+>>>>>>> d214336 (Free positions fit the frame's own PSF: at the Cramer-Rao bound, with neighbours taken off)
 from ..kernels.align import Pattern
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
+from ..kernels.psf import PsfModel
+from ..kernels.psf_centroid import fitted
 from .steps import Step, stepped
 
 Record = Mapping[str, Any]
@@ -268,9 +274,7 @@ def measure(
         return row
     x, y = transform.apply(matrix, reference.star_x, reference.star_y)
     if config.centroid == "free":
-        level, _, _ = sky.annulus_sky(image, mask, x, y, 5 * fwhm, 8 * fwhm)
-        cx, cy, _ = centroid.windowed(image, x, y, fwhm / 2.3548, level)
-        x, y = np.where(np.isfinite(cx), cx, x), np.where(np.isfinite(cy), cy, y)
+        x, y = _free_positions(image, mask, x, y, matrix, reference, model)
     photometry_at(image, mask, counts, x, y, matrix, reference, masters, config, fwhm, beta, row)
     return row
 
@@ -306,6 +310,27 @@ def _transform(
     row.update(zip(_GEOMETRY, transform.decompose(match.matrix, reference.shape), strict=True))
     row.update(transform=match.matrix.ravel(), n_matched=match.n, match_rms=match.rms)
     return match.matrix
+
+
+def _free_positions(
+    image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray, matrix: np.ndarray, reference: Reference,
+    model: PsfModel | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Each star's own position; where it has none, the one that the transform gives."""
+    if model is None:
+        return x, y
+    near_x, near_y = transform.apply(matrix, reference.near_x, reference.near_y)
+    # the detected stars that are not measured themselves still stand in the light of those that are
+    others = np.hypot(x - near_x[:, None], y - near_y[:, None]).min(axis=1, initial=np.inf) > sky.SAME_STAR
+    all_x, all_y = np.append(x, near_x[others]), np.append(y, near_y[others])
+    level, rms, _ = sky.annulus_sky(
+        image, mask, all_x, all_y, 5 * model.fwhm, 8 * model.fwhm, 3.0, near_x, near_y, reference.near_radius
+    )
+    clean = np.where(mask == 0, image, np.float32(np.nan))
+    own_x, own_y = fitted(clean, all_x, all_y, model, level, rms, reference.gain)[:2]
+    own_x, own_y = own_x[: x.size], own_y[: x.size]
+    seen = np.isfinite(own_x)
+    return np.where(seen, own_x, x), np.where(seen, own_y, y)
 
 
 def photometry_at(
