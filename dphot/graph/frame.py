@@ -17,12 +17,8 @@ import numpy as np
 from ..config import Config
 from ..errors import AlignmentError, FrameError
 from ..flags import FrameFlag, StarFlag
-<<<<<<< HEAD
 from ..io import bayer
-from ..kernels import aperture, centroid, detect, noise, psf, sky, transform
-=======
 from ..kernels import aperture, detect, noise, psf, sky, transform
->>>>>>> d214336 (Free positions fit the frame's own PSF: at the Cramer-Rao bound, with neighbours taken off)
 from ..kernels.align import Pattern
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
 from ..kernels.psf import PsfModel
