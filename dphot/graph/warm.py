@@ -14,6 +14,7 @@ import numpy as np
 from ..kernels import aperture, calibrate, centroid, combine, detect, psf, sky
 from ..kernels.align import match
 from ..kernels.resample import add_to_reference
+from ..kernels.trails import on_trails
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,6 +52,7 @@ def _apertures() -> None:
 def _matching() -> None:
     _, _, x, y = _field()
     match(x, y, -x, y)  # mirrored: no shift, so that triangles are tried too
+    on_trails(x, y, 2.0)
 
 
 def _pixels() -> None:

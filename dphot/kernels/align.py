@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from dphot.errors import AlignmentError, InputError
-from dphot.kernels.evidence import chance_rate, log_tail
 from dphot.kernels.pairing import Floats, Indices, StarList, make_list, pair_up
+from dphot.kernels.rest import (
+    IDENTITY,
+    REST_RADIUS,
+    REST_SHARE,
+    REST_SHIFT,
+    at_rest,
+    drifts,
+    is_pattern,
+    is_telling,
+    motion,
+    paired,
+)
 from dphot.kernels.search import (
     BRIGHT,
     LOG_CHANCE,
@@ -24,25 +36,18 @@ from dphot.kernels.search import (
     Found,
     Limits,
     Triangles,
+    best_of,
     by_prior,
     by_shift,
     by_triangles,
-    settle,
     triangles_of,
 )
+from dphot.kernels.trails import on_trails
 from dphot.kernels.transform import Parts, apply, compose, decompose, fit_transform, invert, position_weights
 
 __all__ = [
     "Match", "Parts", "Pattern", "apply", "compose", "decompose", "fit_transform", "invert", "match"
 ]  # fmt: skip
-
-#: Stars of both lists this close in pixels of the detector may be its own (hot pixels).
-REST_RADIUS = 0.5
-#: A field that moves nowhere by more than this (px) is called at rest, and believed to be so only where this
-#: share of both lists agrees, or where a prior says so too.
-REST_SHIFT, REST_SHARE = 0.1, 0.5
-
-_IDENTITY = np.eye(2, 3)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Pattern:
             raise InputError(f"tolerance={tolerance}: must be a positive number of pixels")
         self._limits = Limits(float(tolerance), float(max_scale), bool(allow_mirror))
         self._exclude = exclude
+        self._x, self._y = np.array(x, np.float64), np.array(y, np.float64)
         x, y, self._index = _clean(x, y, exclude, "reference")
         self._stars = make_list(x, y, self._limits.tolerance) if len(x) else None
         self._triangles: dict[int, Triangles] = {}
@@ -114,6 +120,44 @@ class Pattern:
 
         `error` (m,), px, is the error of each position along one axis; it weights the last fit.
         """
+        try:
+            return self._match(x, y, error, prior, kind)
+        except AlignmentError:
+            x, y = np.array(x, np.float64), np.array(y, np.float64)
+            trail = self._trail(x, y)
+            if not trail.any() and self._without_trails is self:
+                raise
+            x[trail] = np.nan
+            return self._without_trails._match(x, y, error, prior, kind)
+
+    def _trail(self, x: Floats, y: Floats) -> NDArray[np.bool_]:
+        """The detections that lie on trails."""
+        good = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        trail = np.zeros(len(x), np.bool_)
+        trail[good] = on_trails(x[good], y[good], self._limits.tolerance)
+        return trail
+
+    @cached_property
+    def _without_trails(self) -> Pattern:
+        """The same list without the detections on trails; itself where there are none."""
+        x, y = self._x.copy(), self._y
+        trail = self._trail(x, y)
+        if not trail.any():
+            return self
+        x[trail] = np.nan
+        limits = self._limits
+        return Pattern(
+            x,
+            y,
+            tolerance=limits.tolerance,
+            max_scale=limits.scale,
+            allow_mirror=limits.mirror,
+            exclude=self._exclude,
+        )
+
+    def _match(
+        self, x: ArrayLike, y: ArrayLike, error: ArrayLike | None, prior: ArrayLike | None, kind: str
+    ) -> Match:
         fx, fy, index = _clean(x, y, self._exclude, "frame")
         n = len(self._index)
         if min(n, len(fx)) < 3:
@@ -122,9 +166,9 @@ class Pattern:
         assert ref is not None
         frame = make_list(fx, fy, limits.tolerance)
         seed = None if prior is None else np.array(prior, np.float64)
-        rest = pair_up(_IDENTITY, ref.x, ref.y, REST_RADIUS, frame)
+        rest = pair_up(IDENTITY, ref.x, ref.y, REST_RADIUS, frame)
         barred = None
-        if _is_telling(rest, ref, frame, limits.tolerance):
+        if is_telling(rest, ref, frame, limits.tolerance):
             best, barred, from_rest = self._with_rest(rest, ref, frame, seed)
         else:
             best, from_rest = self._search(ref, frame, seed), False
@@ -146,10 +190,10 @@ class Pattern:
         if seed is not None:
             best = by_prior(seed, ref, frame, self._limits)
         if best.log_chance >= LOG_CHANCE:
-            best = min(best, by_shift(ref, frame, self._limits), key=lambda f: f.log_chance)
+            best = best_of(best, by_shift(ref, frame, self._limits))
         if best.log_chance >= LOG_CHANCE:
             stage = self._stage if ref is self._stars else None
-            best = min(best, by_triangles(ref, frame, self._limits, stage), key=lambda f: f.log_chance)
+            best = best_of(best, by_triangles(ref, frame, self._limits, stage))
         return best
 
     def _with_rest(
@@ -164,18 +208,18 @@ class Pattern:
         stay = np.ones(len(frame.x), np.bool_)
         stay[rest[~left]] = False
         best = NOTHING
-        if not _drifts(rest, ref, frame) and min(left.sum(), stay.sum()) >= 3:
+        if not drifts(rest, ref, frame) and min(left.sum(), stay.sum()) >= 3:
             others = (
                 make_list(ref.x[left], ref.y[left], tolerance),
                 make_list(frame.x[stay], frame.y[stay], tolerance),
             )
             best = self._search(*others, seed)
         if best.log_chance >= LOG_CHANCE:
-            return _at_rest(ref, frame, self._limits), None, True
-        if _is_pattern(best.matrix, ref, frame, rest, tolerance):
+            return at_rest(ref, frame, self._limits), None, True
+        if is_pattern(best.matrix, ref, frame, rest, tolerance):
             return best, rest, False
         # The field hardly moved: what was left out are its stars, what was matched may be their outliers.
-        whole = _at_rest(ref, frame, self._limits)
+        whole = at_rest(ref, frame, self._limits)
         better = whole.log_chance < LOG_CHANCE and whole.count > best.count
         return whole if better else best, None, False
 
@@ -249,64 +293,10 @@ def _clean(
     return x[index], y[index], index
 
 
-def _pairs(index: Indices, ref: StarList, frame: StarList) -> tuple[Floats, Floats, Floats, Floats]:
-    """Positions of paired stars in the reference and in the frame."""
-    pairs = np.flatnonzero(index >= 0)
-    at = index[pairs]
-    return ref.x[pairs], ref.y[pairs], frame.x[at], frame.y[at]
-
-
-def _motion(m: Floats, x: Floats, y: Floats) -> float:
-    """The largest displacement of the positions by a transform, px."""
-    px, py = apply(m, x, y)
-    return math.sqrt(float(((px - x) ** 2 + (py - y) ** 2).max()))
-
-
-def _is_telling(rest: Indices, ref: StarList, frame: StarList, tolerance: float) -> bool:
-    """Whether more stars are at rest than chance would have it."""
-    count = int((rest >= 0).sum())
-    return count > 0 and _rest_chance(count, ref, frame, tolerance) < -3
-
-
-def _rest_chance(count: int, ref: StarList, frame: StarList, tolerance: float) -> float:
-    return float(log_tail(count, chance_rate(ref.x, ref.y, frame, tolerance) * REST_RADIUS**2))
-
-
-def _drifts(rest: Indices, ref: StarList, frame: StarList) -> bool:
-    """Whether the pairs at rest have a small motion in common: then they are stars, for pixels have none."""
-    x, y, u, v = _pairs(rest, ref, frame)
-    dx, dy = u - x, v - y
-    step = math.hypot(dx.mean(), dy.mean())
-    scatter = math.sqrt(float((dx.var() + dy.var()) / len(x)))
-    return len(x) >= 6 and step > max(REST_SHIFT, 5 * scatter)
-
-
-def _at_rest(ref: StarList, frame: StarList, limits: Limits) -> Found:
-    """The transform of stars that lie where the reference's lie: one hypothesis, defined by no star."""
-    count = int((pair_up(_IDENTITY, ref.x, ref.y, REST_RADIUS, frame) >= 0).sum())
-    best = settle(_IDENTITY, ref, frame, limits, 1.0) if count >= 3 else NOTHING
-    log = _rest_chance(count, ref, frame, limits.tolerance)
-    return Found(log, best.matrix, best.count) if best is not NOTHING else NOTHING
-
-
-def _is_pattern(m: Floats, ref: StarList, frame: StarList, rest: Indices, tolerance: float) -> bool:
-    """Whether the pairs at rest are the detector's own, where the field moves by `m`.
-
-    They are if it moves by far more, or if they themselves do not move at all: stars follow a small drift.
-    """
-    x, y, u, v = _pairs(rest, ref, frame)
-    if _motion(m, x, y) > 2 * tolerance:
-        return True
-    if len(x) < 20:
-        return math.hypot(float(np.mean(u - x)), float(np.mean(v - y))) < REST_SHIFT
-    own, _, _ = fit_transform(x, y, u, v)
-    return _motion(own, x, y) < REST_SHIFT
-
-
 def _check_rest(result: Match, ref: StarList, frame: StarList, seed: Floats | None, tolerance: float) -> None:
     """Refuse a field at rest where it may be the detector's pattern under a cloud: neither most stars nor the
     prior say that it is at rest."""
-    moved = math.inf if seed is None else _motion(seed, ref.x, ref.y)
+    moved = math.inf if seed is None else motion(seed, ref.x, ref.y)
     away = seed is not None and moved > 5 * tolerance
     most = result.n >= REST_SHARE * max(len(ref.x), len(frame.x))
     if away or not (most or moved < REST_RADIUS):
@@ -333,7 +323,7 @@ def _finish(
         found = pair_up(m, ref.x[:most], ref.y[:most], radius, frame)
         if barred is not None:
             found[found == barred[:most]] = -1
-        x, y, u, v = _pairs(found, ref, frame)
+        x, y, u, v = paired(found, ref, frame)
         m, used, rms = fit_transform(x, y, u, v, kind)
         radius = min(tolerance, max(5 * rms, tolerance / 16))
     if error is not None:
@@ -342,5 +332,5 @@ def _finish(
         m, used, rms = fit_transform(x, y, u, v, kind, weights=weights)
     pairs = np.flatnonzero(found >= 0)[used]
     at = found[pairs]
-    at_rest = _motion(m, ref.x, ref.y) < REST_SHIFT
-    return Match(m, indices[0][pairs], indices[1][at], rms, len(pairs), best.log_chance, at_rest)
+    rests = motion(m, ref.x, ref.y) < REST_SHIFT
+    return Match(m, indices[0][pairs], indices[1][at], rms, len(pairs), best.log_chance, rests)

@@ -116,23 +116,26 @@ def triangles(x, y, graph, most):  # pragma: no cover - compiled
 def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover - compiled
     """Index pairs (k, 2) of triangles equal in shape within `tolerance` px, in size within `max_scale`.
 
-    Triangles are binned by two ratios of their sides. At most `most` pairs are given.
+    Triangles are binned by two ratios of their sides, and by size. At most `most` pairs are given.
     """
-    nb, nc = 32, 64  # bins of b/a over [0.5, 1] and of c/a over [0, 1]
-    start = np.zeros(nb * nc + 1, np.int64)
+    nb, nc, ns = 32, 64, 16  # bins of b/a over [0.5, 1], of c/a over [0, 1], of log a
+    smallest = np.log(side_f[:, 0].min())
+    step = (np.log(side_f[:, 0].max()) - smallest) / ns + 1e-9
+    start = np.zeros(nb * nc * ns + 1, np.int64)
     key = np.empty(len(side_f), np.int64)
     for t in range(len(side_f)):
         b = min(int((side_f[t, 1] / side_f[t, 0] - 0.5) * 2 * nb), nb - 1)
         c = min(int(side_f[t, 2] / side_f[t, 0] * nc), nc - 1)
-        key[t] = b * nc + c
+        key[t] = (b * nc + c) * ns + int((np.log(side_f[t, 0]) - smallest) / step)
         start[key[t] + 1] += 1
-    for q in range(nb * nc):
+    for q in range(nb * nc * ns):
         start[q + 1] += start[q]
     fill = start[:-1].copy()
     order = np.empty(len(side_f), np.int64)
     for t in range(len(side_f)):
         order[fill[key[t]]] = t
         fill[key[t]] += 1
+    side = side_f[order]
     out = np.empty((most, 2), np.int64)
     k = 0
     for t in range(len(side_r)):
@@ -146,19 +149,23 @@ def shape_pairs(side_r, side_f, tolerance, max_scale, most):  # pragma: no cover
         c1 = min(int((c + reach) * nc), nc - 1)
         low = a * (1 - max_scale) - tolerance
         high = a * (1 + max_scale) + tolerance
+        s0 = int(np.floor((np.log(low) - smallest) / step)) if low > 0 else 0
+        s1 = int(np.floor((np.log(high) - smallest) / step))
+        if s1 < 0 or s0 >= ns:
+            continue
+        s0, s1 = max(s0, 0), min(s1, ns - 1)
         for q in range(b0, b1 + 1):
             for cell in range(q * nc + c0, q * nc + c1 + 1):
-                for p in range(start[cell], start[cell + 1]):
-                    f = order[p]
-                    g = side_f[f, 0]
+                for p in range(start[cell * ns + s0], start[cell * ns + s1 + 1]):
+                    g = side[p, 0]
                     if g < low or g > high:
                         continue
-                    if abs(side_f[f, 1] - b * g) > tolerance or abs(side_f[f, 2] - c * g) > tolerance:
+                    if abs(side[p, 1] - b * g) > tolerance or abs(side[p, 2] - c * g) > tolerance:
                         continue
                     if k == most:
                         return out
                     out[k, 0] = t
-                    out[k, 1] = f
+                    out[k, 1] = order[p]
                     k += 1
     return out[:k]
 

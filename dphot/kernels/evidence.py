@@ -86,10 +86,10 @@ def chance_rate(px, py, frame, tolerance):  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True)
 def line_share(x, y, width):  # pragma: no cover - compiled
-    """Share of the stars that count: of most of them on one line (a trail, a column) only two do."""
+    """Share of the stars that lie on one line (a trail, a column), if it is most of them; else 0."""
     n = min(len(x), 24)
     if n < 5:
-        return 1.0
+        return 0.0
     pick = np.linspace(0.0, len(x) - 1.0, n).astype(np.int64)
     x, y = x[pick], y[pick]
     most = 0
@@ -103,7 +103,7 @@ def line_share(x, y, width):  # pragma: no cover - compiled
             for k in range(n):
                 on_line += abs(dx * (y[k] - y[i]) - dy * (x[k] - x[i])) <= width * length
             most = max(most, on_line)
-    return 1.0 if most < 5 or most <= n / 2 else 1 - (most - 2) / n
+    return most / n if most >= 5 and most > n / 2 else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -121,11 +121,13 @@ def evidence(distance, x, y, rate, tolerance, trials, free):  # pragma: no cover
     free : int
         Matches that come with a hypothesis: two stars define a similarity.
     """
-    share = line_share(x, y, tolerance)
+    line = line_share(x, y, tolerance)
     best = np.inf
     for part in (1.0, 0.7, 0.5, 0.25, 0.12):
         radius = part * tolerance
-        count = math.floor(share * (distance <= radius).sum() + 1e-9)
+        count = (distance <= radius).sum()
+        if line > 0:  # of those on it, only two tell
+            count = math.floor((1 - line) * count + 1e-9) + 2
         if count <= free:
             break
         # A fit pulls its stars closer than chance put them.

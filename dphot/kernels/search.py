@@ -22,8 +22,8 @@ from dphot.kernels.transform import apply
 #: A transform is accepted where fewer than 10^this like it are expected by chance.
 LOG_CHANCE = -6.0
 #: Stars and neighbours a star of the triangle graphs, tried in turn.
-STAGES = ((50, 20), (160, 20), (300, 18))
-TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 800
+STAGES = ((50, 20), (160, 14), (400, 10))
+TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 150
 #: Reference stars that a proposed transform is refined and judged on.
 BRIGHT = 600
 #: Brightest stars of either list whose differences propose a shift.
@@ -106,7 +106,7 @@ def by_triangles(
     for number, stage in enumerate(STAGES):
         a = ref_triangles(number) if ref_triangles else triangles_of(ref, stage, tolerance)
         b = triangles_of(frame, stage, tolerance)
-        if len(a.sides) and len(b.sides):
+        if len(a.side) and len(b.side):
             best = best_of(best, _by_triangles(a, b, ref, frame, limits))
         complete = len(a.stars.x) == len(ref.x) and len(b.stars.x) == len(frame.x)
         if best.log_chance < LOG_CHANCE or complete:

@@ -48,5 +48,5 @@ def test_rate_is_what_unrelated_lists_give(clumped):
 def test_stars_on_one_line_do_not_count():
     rng = np.random.default_rng(2)
     x = np.linspace(0, 900, 24)
-    assert line_share(x, 0.3 * x, 2.0) == pytest.approx(2 / 24)
-    assert line_share(*rng.uniform(0, 900, (2, 24)), 2.0) == 1.0
+    assert line_share(x, 0.3 * x, 2.0) == 1.0
+    assert line_share(*rng.uniform(0, 900, (2, 24)), 2.0) == 0.0
