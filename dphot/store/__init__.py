@@ -1,5 +1,6 @@
 """The only place that imports zarr or icechunk."""
 
+from .frame_writer import FrameWriter
 from .health import Problem
 from .plain import write_plain_zarr
 from .reading import read_dataset
@@ -12,6 +13,7 @@ __all__ = [
     "Commit",
     "ConflictError",
     "FrameSlots",
+    "FrameWriter",
     "Problem",
     "Store",
     "Transaction",
