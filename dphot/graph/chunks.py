@@ -16,7 +16,7 @@ from ..config import Config
 from ..errors import FrameError
 from ..io.readers import read_record
 from ..kernels.resample import add_to_reference
-from ..store import write_frames
+from ..store import FrameWriter
 from . import frame as chain
 from .context import Handle, load_masters, load_reference
 from .run import Failed, run
@@ -50,6 +50,10 @@ class Slots:
     offset: int
     shape: tuple[int, int]
     dtype: str
+
+    def takes(self, raw: np.ndarray) -> bool:
+        """Whether a frame is of the reserved size and type."""
+        return raw.shape == self.shape and raw.dtype == np.dtype(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
     """
     reference, config = load_reference(task.handle), task.config
     stack = Stack.empty(reference.shape) if config.stack else None
-    fork = task.handle.fork if task.slots is not None else None
+    slots, writer = task.slots, None
+    if slots is not None:
+        writer = FrameWriter(task.handle.fork, slots.filter, slots.night)
     rows = []
     for i, record in enumerate(chunk.records):
         digest = ""
@@ -111,12 +117,14 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
             if record["error"]:
                 raise FrameError(record["path"], record["error"])
             raw, digest = read_record(record)
-            fork = _keep_raw(raw, chunk.start + i, task.slots, fork)
+            # the place of a frame that does not fit stays empty
+            if slots is not None and writer is not None and slots.takes(raw):
+                writer.add(slots.offset + chunk.start + i, raw)
             row = _measure_frame(raw, record, task, reference, stack)
         except FrameError as error:
             row = chain.lost(reference, config, error.problem)
         rows.append({**row, "digest": digest})
-    return rows, fork, stack
+    return rows, writer.flush() if writer is not None else None, stack
 
 
 def _measure_frame(
@@ -132,13 +140,6 @@ def _measure_frame(
     if stack is not None and np.isfinite(row["transform"]).all():
         stack.add(image, mask, row["transform"].reshape(2, 3), row["sky_frame"] / chain.unit(reference))
     return row
-
-
-def _keep_raw(raw: np.ndarray, place: int, slots: Slots | None, fork: Any) -> Any:
-    """Write a raw frame to its slot, at once, so that memory holds one; the place of an unfit one stays empty."""
-    if slots is None or raw.shape != slots.shape or raw.dtype != np.dtype(slots.dtype):
-        return fork
-    return write_frames(fork, slots.filter, slots.night, slots.offset + place, raw[None])
 
 
 def measure_night(
