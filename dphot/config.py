@@ -63,6 +63,9 @@ class Config:
     """Gain in e-/ADU; 0: the header's or the telescope's."""
     calibration_days: float = 30.0
     """Calibration frames of another night serve up to this many days away, before or after."""
+    dark_temperature: float = 3.0
+    """Darks serve lights whose temperature differs by at most so many deg C: dark current doubles every 6 deg C, so
+    that at 3 deg C a dark still takes off more than half of it."""
     pattern: str = "auto"
     """Take hot pixels and other fixed pattern off with a median of the lights themselves, where there is no
     dark: `on`, `off`, or `auto`, where the field drifts far enough and the pattern stands out of its noise."""
@@ -94,6 +97,7 @@ class Config:
             (self.gain >= 0, "gain", "0 (unknown) or a positive number"),
             (self.saturation >= 0, "saturation", "0 (unknown) or a positive number"),
             (self.calibration_days >= 0, "calibration_days", "0 or a positive number"),
+            (self.dark_temperature >= 0, "dark_temperature", "0 or a positive number"),
             (all(":" in step for step in self.steps), "steps", "module:function"),
         ]
         problems = [

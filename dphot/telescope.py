@@ -14,6 +14,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.polynomial import Polynomial
+
 from .errors import InputError, ValidationError
 
 #: What `Telescope.keywords` may rename: our word for each header value.
@@ -66,6 +69,10 @@ class Telescope:
     """ADU of the raw frame; overrides the header."""
     nonlinear: float = _NAN
     """ADU of the raw frame above which the response is not linear."""
+    linearity: tuple[float, ...] = ()
+    """c1 (1/ADU), c2 (1/ADU^2) ...: counts s above the bias are s (1 + c1 s + c2 s^2 + ...) in truth."""
+    calibrated: bool = False
+    """The frames come calibrated: no bias, dark or flat is looked for, and none is missing."""
     pixel_scale: float = _NAN
     """arcsec per unbinned pixel."""
     latitude: float = _NAN
@@ -101,6 +108,11 @@ class Telescope:
             (between(self.read_noise, 0, 1e6), "read_noise", "electrons, 0 or more"),
             (between(self.diameter, 1e-3, 100), "diameter", "metres"),
             (
+                self._rises(),
+                "linearity",
+                "coefficients of a correction that rises all the way to saturation",
+            ),
+            (
                 min(self.trimming, default=0) >= 0 and len(self.trimming) == 2,
                 "trimming",
                 "pixels along x and y",
@@ -117,6 +129,15 @@ class Telescope:
         ]
         if problems:
             raise ValidationError(f"telescope {self.name!r}", problems)
+
+    def _rises(self) -> bool:
+        """Whether the corrected counts grow with the counts up to saturation (65535 where that is not known)."""
+        full = self.saturation if math.isfinite(self.saturation) else 65535.0
+        slope = Polynomial([0.0, 1.0, *self.linearity]).deriv()
+        turns = np.asarray(slope.deriv().roots(), complex)
+        real = turns.real[np.abs(turns.imag) < 1e-9 * full]
+        places = np.array([0.0, full, *real[(real > 0) & (real < full)]])
+        return bool(np.all(slope(places) > 0))
 
     def patch(self, **changes: Any) -> Telescope:
         """The same telescope with some fields replaced."""
@@ -329,6 +350,10 @@ def _typed(key: str, value: Any, default: Any) -> Any:
     if key == "trimming":
         pair = (value, value) if isinstance(value, int) else value
         return tuple(int(v) for v in pair)
+    if key == "linearity":
+        return tuple(float(v) for v in value)
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise TypeError
     if isinstance(default, float) and value is None:
         return default
     return type(default)(value)

@@ -1,5 +1,6 @@
 """Telescopes: reading, finding, remembering, and saying what is missing."""
 
+import math
 import pickle
 
 import pytest
@@ -116,3 +117,24 @@ def test_every_preset_loads_and_no_two_answer_to_one_name():
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(InputError, match="MicroObservatory"):
         get("nothing of that name")
+
+
+@pytest.mark.parametrize("linearity, saturation, ok", [
+    ((2e-6,), math.nan, True), ((-7e-6,), math.nan, True), ((-8e-6,), math.nan, False), ((-8e-6,), 60000.0, True),
+    # s - 1e-4 s^2 + 1e-8/3.2 s^3 turns back between two places where it rises
+    ((-1e-4, 1e-8 / 3.2), math.nan, False), ((-1e-4, 1e-8 / 3.2), 4000.0, True),
+])  # fmt: skip
+def test_a_linearity_correction_rises_up_to_saturation(linearity, saturation, ok):
+    given = {"linearity": list(linearity), "saturation": saturation}
+    if ok:
+        assert Telescope.from_dict(given).linearity == linearity
+    else:
+        with pytest.raises(ValidationError, match="rises all the way"):
+            Telescope.from_dict(given)
+
+
+def test_frames_that_come_calibrated(tmp_path):
+    made = Telescope.from_dict({"name": "T", "calibrated": True, "linearity": [1e-7, -2e-13]})
+    assert Telescope.from_toml(made.save(tmp_path)) == made
+    with pytest.raises(ValidationError, match="calibrated"):
+        Telescope.from_dict({"calibrated": "yes"})

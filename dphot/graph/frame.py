@@ -100,6 +100,11 @@ def trimmed_shape(record: Record) -> tuple[int, int]:
     return (rows.stop - rows.start) // per_pixel, columns.stop - columns.start
 
 
+def linearity_of(record: Record) -> tuple[float, ...]:
+    """Coefficients of the camera's linearity correction (see `dphot.kernels.calibrate`)."""
+    return tuple(float(v) for v in str(record.get("linearity", "")).split(",") if v)
+
+
 def trim_raw(raw: np.ndarray, record: Record) -> tuple[np.ndarray, np.ndarray]:
     """Raw pixels, trimmed: once with the overscan level taken off, once as the camera gave them.
 
@@ -163,11 +168,11 @@ def calibrate_frame(
         raise FrameError(
             record["path"], f"trimmed shape {counts.shape} differs from the masters' {masters.bias.shape}"
         )
-    mask = pixel_mask(counts, masters.bad, saturation)
+    nonlinear = float(record.get("nonlinear", np.nan))
+    mask = pixel_mask(counts, masters.bad, saturation, nonlinear if nonlinear > 0 else np.inf)
     exposure = float(record["exposure"])
-    image = calibrate(
-        corrected, masters.bias, masters.dark_rate, masters.flat, exposure if np.isfinite(exposure) else 0.0
-    )
+    t = exposure if np.isfinite(exposure) else 0.0
+    image = calibrate(corrected, masters.bias, masters.dark_rate, masters.flat, t, linearity_of(record))
     for step in steps:
         image = stepped(step, image, record)
     return image, mask, counts

@@ -11,8 +11,10 @@ import xarray as xr
 
 from ..config import Config
 from ..io.choice import Choice, dark_misfit
+from ..kernels.calibrate import calibrate
 from ..kernels.combine import bad_pixels, clipped_mean, typical_variance
-from .frame import trimmed_shape
+from .flats import good_flats
+from .frame import linearity_of, trimmed_shape
 from .inputs import bands, each, read, usable_of
 from .pattern import from_lights
 
@@ -26,65 +28,31 @@ def _combine(
     band: tuple[int, int, np.ndarray, np.ndarray],
     records: Sequence[Record],
     scale: Sequence[float],
-    subtract_rate: bool,
+    linearity: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clipped mean of ``(frame - bias - rate t) / scale`` over a band of rows, and its variance."""
     first, last, bias, rate = band
     cube = np.empty((len(records), last - first, bias.shape[1]), np.float32)
     for i, record in enumerate(records):
-        rows = read(record)[first:last] - bias
-        if subtract_rate:
-            rows -= rate * np.float32(record["exposure"])
-        cube[i] = rows / np.float32(scale[i])
+        t = float(record["exposure"]) if rate.any() else 0.0
+        cube[i] = calibrate(read(record)[first:last], bias, rate, np.full_like(bias, scale[i]), t, linearity)
     mean, variance, _ = clipped_mean(cube)
     return mean, variance
-
-
-def _median(record: Record, bias: np.ndarray, rate: np.ndarray) -> tuple[float, float]:
-    """Median level of one frame, bias and dark taken off, and as it is."""
-    exposure = record["exposure"] if np.isfinite(record["exposure"]) else 0.0
-    pixels = read(record)
-    whole = np.isfinite(pixels)
-    level = pixels - bias - rate * np.float32(exposure)
-    return float(np.median(level[whole])), float(np.median(pixels[whole]))
 
 
 def _master(
     records: Sequence[Record],
     scale: Sequence[float],
     bias: np.ndarray,
-    rate: np.ndarray | None,
+    rate: np.ndarray,
     client: Client | None,
+    linearity: Sequence[float] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
-    dark = np.zeros_like(bias) if rate is None else rate
-    parts = [(i, j, bias[i:j], dark[i:j]) for i, j in bands(bias.shape, len(records))]
+    parts = [(i, j, bias[i:j], rate[i:j]) for i, j in bands(bias.shape, len(records))]
     mean, variance = np.empty_like(bias), np.empty_like(bias)
-    for band, result in each(_combine, parts, records, scale, rate is not None, client=client):
+    for band, result in each(_combine, parts, records, scale, linearity, client=client):
         mean[band[0] : band[1]], variance[band[0] : band[1]] = result
     return mean, variance
-
-
-def _good_flats(
-    records: Sequence[Record], images: Mapping[str, np.ndarray], saturation: float, client: Client | None
-) -> tuple[list[Record], list[float], list[str]]:
-    """Flats that are neither dark nor saturated, their levels, and what is wrong with the others."""
-    flats: list[Record] = []
-    levels, notes = [], []
-    found = {
-        r["path"]: v for r, v in each(_median, records, images["bias"], images["dark_rate"], client=client)
-    }
-    for record in records:
-        level, counts = found[record["path"]]
-        if not level > 0:
-            notes.append(f"flat left out: {record['path']} has a level of {level:.0f} ADU above the bias")
-        elif counts >= saturation:
-            notes.append(f"flat left out: {record['path']} is saturated, with a level of {counts:.0f} ADU")
-        else:
-            flats.append(
-                {**record, "exposure": record["exposure"] if np.isfinite(record["exposure"]) else 0.0}
-            )
-            levels.append(level)
-    return flats, levels, notes
 
 
 def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
@@ -110,6 +78,7 @@ def build(
     variances = dict.fromkeys(images, zero)
     usable: dict[str, list[Record]] = {}
     notes, missing = list(choice.notes), list(choice.missing)
+    linearity = linearity_of(light)
     for kind in ("bias", "dark", "flat"):
         usable[kind], problems = usable_of(getattr(choice, kind), client)
         notes += [f"{kind} left out: {why}" for why in problems]
@@ -122,33 +91,34 @@ def build(
 
     if usable["bias"]:
         images["bias"], variances["bias"] = _master(
-            usable["bias"], [1.0] * len(usable["bias"]), zero, None, client
+            usable["bias"], [1.0] * len(usable["bias"]), zero, zero, client
         )
     if usable["dark"] and choice.dark_is_pedestal:
         images["bias"], variances["bias"] = _master(
-            usable["dark"], [1.0] * len(usable["dark"]), zero, None, client
+            usable["dark"], [1.0] * len(usable["dark"]), zero, zero, client
         )
         notes.append("there is no bias; the dark is subtracted whole")
     elif usable["dark"]:
         exposures = [float(r["exposure"]) for r in usable["dark"]]
         images["dark_rate"], variances["dark_rate"] = _master(
-            usable["dark"], exposures, images["bias"], None, client
+            usable["dark"], exposures, images["bias"], zero, client, linearity
         )
-    saturation = light["saturation"] if np.isfinite(light["saturation"]) else np.inf
-    flats, levels, problems = _good_flats(usable["flat"], images, saturation, client)
+    flats, levels, problems = good_flats(usable["flat"], images["bias"], images["dark_rate"], light, client)
     notes += problems
     if usable["flat"] and not flats:
         missing.append(f"flat: none of {len(problems)} can be used")
     usable["flat"] = flats
     if flats:
         images["flat"], variances["flat"] = _master(
-            flats, levels, images["bias"], images["dark_rate"], client
+            flats, levels, images["bias"], images["dark_rate"], client, linearity
         )
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
         images["flat"] /= np.float32(np.median(images["flat"][np.isfinite(images["flat"])]))
     dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None
     config = config or Config()
-    if lights and not usable["dark"] and config.pattern != "off":
+    if linearity and not (usable["bias"] or choice.dark_is_pedestal or light["overscan"]):
+        notes.append("the linearity correction counts from 0 ADU: there is neither bias nor overscan")
+    if lights and not usable["dark"] and config.pattern != "off" and not light["calibrated"]:
         dark, note = from_lights(lights, images["bias"], images["flat"], config, client)
         images["bias"] = images["bias"] if dark is None else images["bias"] + dark
         notes.append(note)

@@ -15,8 +15,6 @@ Record = Mapping[str, Any]
 
 #: Dark exposures within this share of the lights' count as the same.
 SAME_EXPOSURE = 0.01
-#: A dark taken at a temperature further away than this (deg C) is used, and said.
-SAME_TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ def choose(light: Record, candidates: Sequence[Record], config: Config | None = 
     """Choose the calibration frames for lights like one given.
 
     Same camera size, binning, gain and trim; the nearest night, before or after, within
-    `Config.calibration_days`; for darks the lights' exposure, or any where a bias allows it to be scaled; for flats
-    the same filter.
+    `Config.calibration_days`; for darks the lights' temperature to `Config.dark_temperature`, and their
+    exposure, or any where a bias allows it to be scaled; for flats the same filter.
 
     Parameters
     ----------
@@ -58,6 +56,8 @@ def choose(light: Record, candidates: Sequence[Record], config: Config | None = 
         What is missing is named, and what that costs.
     """
     config = config or Config()
+    if light["calibrated"]:
+        return Choice(notes=("the frames come calibrated, as their telescope's settings say",))
     whole = [r for r in candidates if r["type"] in ("bias", "dark", "flat") and not r["error"]]
     usable = [r for r in whole if _same_camera(light, r)]
     missing, notes = [], []
@@ -129,6 +129,14 @@ def _choose_dark(
     if darks and not exposure > 0:
         notes.append("the lights' exposure is not known, so that no dark can be chosen")
         return [], False
+    fit = [r for r in darks if not abs(r["temperature"] - light["temperature"]) > config.dark_temperature]
+    if darks and not fit:
+        nearest = min(abs(r["temperature"] - light["temperature"]) for r in darks)
+        notes.append(
+            f"the darks are {nearest:.1f} deg C off the lights' temperature and not used; "
+            f"dark_temperature = {config.dark_temperature:g} is the limit"
+        )
+    darks = fit
     matching = [r for r in darks if abs(r["exposure"] - exposure) <= SAME_EXPOSURE * exposure]
     dark = _nearest(light, matching, config)
     if not dark and has_bias:
@@ -140,8 +148,4 @@ def _choose_dark(
             notes.append(f"darks of {longest:g} s are scaled to {exposure:g} s")
     elif not dark and darks:
         notes.append(f"darks of another exposure than {exposure:g} s cannot be scaled without a bias")
-    if dark:
-        apart = abs(np.median([r["temperature"] for r in dark]) - light["temperature"])
-        if apart > SAME_TEMPERATURE:
-            notes.append(f"the darks are {apart:.1f} deg C off the lights' temperature")
     return dark, bool(dark) and not has_bias

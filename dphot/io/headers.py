@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[str, Any]] = {
     "dec": ("float64", math.nan), "airmass": ("float64", math.nan), "saturation": ("float64", math.nan),
     "trim": ("str", ""), "overscan": ("str", ""), "bayer": ("str", ""), "channel": ("str", ""),
     "latitude": ("float64", math.nan), "longitude": ("float64", math.nan), "altitude": ("float64", math.nan),
+    "nonlinear": ("float64", math.nan), "linearity": ("str", ""), "calibrated": ("int64", 0),
     "size": ("int64", 0), "mtime_ns": ("int64", 0),
 }  # fmt: skip
 
@@ -114,6 +115,9 @@ def frame_record(
         trim=trim,
         overscan=overscan,
         bayer=_bayer(get, height),
+        nonlinear=telescope.nonlinear,
+        linearity=",".join(map(repr, telescope.linearity)),
+        calibrated=int(telescope.calibrated),
         latitude=latitude,
         longitude=longitude,
         altitude=site_altitude,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
@@ -17,14 +19,17 @@ MIN_PILED = 3
 #: The core of a star far beyond saturation reads less than its rim: up to so many pixels of a row between two
 #: saturated ones are saturated too, where none is below this part of saturation.
 HOLLOW_WIDTH, HOLLOW_DEPTH = 32, 0.5
+#: Rows of overscan that give each column a level: with fewer, its noise would stripe the frame.
+DEEP = 32
 
 
 def overscan_correct(raw: ArrayLike, overscan: tuple[slice, slice]) -> NDArray[np.float32]:
     """Subtract the level of the overscan.
 
-    Where the section spans all rows, each row has its own level, otherwise there is one for the frame. A
-    level is the mean of the section's pixels within 3 standard deviations (from the median absolute deviation
-    of the whole section) of their median: a plain median of whole numbers would be up to half a count off.
+    Where the section spans all rows, each row has its own level; where it spans all columns and is at least
+    `DEEP` rows deep, each column has; otherwise there is one for the frame. A level is the mean of the section's
+    pixels within 3 standard deviations (from the median absolute deviation of the whole section) of their median:
+    a plain median of whole numbers would be up to half a count off.
 
     Parameters
     ----------
@@ -46,10 +51,10 @@ def overscan_correct(raw: ArrayLike, overscan: tuple[slice, slice]) -> NDArray[n
     frame = np.asarray(raw, dtype=np.float32)
     section = frame[overscan].astype(np.float64)
     finite = np.isfinite(section)
-    by_row = section.shape[0] == frame.shape[0]
-    if not finite.any() or (by_row and not finite.any(axis=1).all()):
+    by_column = section.shape[1] == frame.shape[1] and section.shape[0] >= DEEP
+    axis = 1 if section.shape[0] == frame.shape[0] else 0 if by_column else None
+    if not finite.any() or not finite.any(axis=axis).all():
         raise InputError(f"`overscan` {overscan} holds no pixels of a frame of {frame.shape}: correct it")
-    axis = 1 if by_row else None
     away = section - np.nanmedian(section, axis=axis, keepdims=True)
     spread = 1.4826 * np.nanmedian(np.abs(away))
     spread = max(spread, 1.0 / np.sqrt(12.0)) if np.issubdtype(np.asarray(raw).dtype, np.integer) else spread
@@ -59,9 +64,16 @@ def overscan_correct(raw: ArrayLike, overscan: tuple[slice, slice]) -> NDArray[n
 
 
 def calibrate(
-    raw: ArrayLike, bias: ArrayLike, dark_rate: ArrayLike, flat: ArrayLike, exposure: float
+    raw: ArrayLike,
+    bias: ArrayLike,
+    dark_rate: ArrayLike,
+    flat: ArrayLike,
+    exposure: float,
+    linearity: Sequence[float] = (),
 ) -> NDArray[np.float32]:
     """(raw - bias - rate * t) / flat in one pass over the pixels.
+
+    Where the response is not linear, the counts ``s`` above the bias become ``s (1 + c1 s + c2 s^2 + ...)`` first.
 
     Parameters
     ----------
@@ -75,6 +87,8 @@ def calibrate(
         Master flat, normalised, float32; ones where there is none.
     exposure : float
         Exposure time t in s.
+    linearity : sequence of float, optional
+        c1 (1/ADU), c2 (1/ADU^2) ...
 
     Returns
     -------
@@ -97,6 +111,7 @@ def calibrate(
         frozen(dark_rate, np.float32),
         frozen(flat, np.float32),
         np.float32(exposure),
+        frozen(linearity, np.float64),
         out,
     )
     return out
@@ -133,7 +148,7 @@ def pixel_mask(
     if camera.shape != frame.shape:
         raise InputError(f"`bad` has shape {camera.shape}, the frame {frame.shape}: use this camera's map")
     out = np.empty(frame.shape, np.uint8)
-    _mask(frame, camera, float(saturation), float(nonlinear), out)
+    _mask(frame, camera, np.float32(saturation), np.float32(nonlinear), out)
     return out
 
 
@@ -172,11 +187,17 @@ def estimate_saturation(raw: ArrayLike) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _calibrate(raw, bias, dark_rate, flat, exposure, out):
+def _calibrate(raw, bias, dark_rate, flat, exposure, linearity, out):
     ny, nx = raw.shape
     for j in range(ny):
         for i in range(nx):
-            signal = np.float32(raw[j, i]) - bias[j, i] - dark_rate[j, i] * exposure
+            signal = np.float32(raw[j, i]) - bias[j, i]
+            if linearity.size > 0:
+                factor = 0.0
+                for k in range(linearity.size - 1, -1, -1):
+                    factor = (factor + linearity[k]) * signal
+                signal *= np.float32(1.0 + factor)
+            signal -= dark_rate[j, i] * exposure
             response = flat[j, i]
             out[j, i] = signal / response if response > np.float32(0.0) else np.float32(np.nan)
 
@@ -184,15 +205,24 @@ def _calibrate(raw, bias, dark_rate, flat, exposure, out):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mask(raw, bad, saturation, nonlinear, out):
     ny, nx = raw.shape
+    limit = np.float32(np.inf)
     for j in range(ny):
-        start = nx  # where a row of high pixels after a saturated one begins
-        for i in range(nx):
-            value = np.float64(raw[j, i])
-            bits = PIXEL_BAD if bad[j, i] else 0
-            bits |= PIXEL_SATURATED if value >= saturation else 0
-            bits |= PIXEL_NONLINEAR if value > nonlinear else 0
-            bits |= 0 if abs(value) < np.inf else PIXEL_NONFINITE
+        cut = np.uint8(0)
+        for i in range(nx):  # without a branch, so that it is done for many pixels at once
+            value = np.float32(raw[j, i])
+            bits = (
+                np.uint8(value >= saturation) * np.uint8(PIXEL_SATURATED)
+                | np.uint8(bad[j, i]) * np.uint8(PIXEL_BAD)
+                | np.uint8(value > nonlinear) * np.uint8(PIXEL_NONLINEAR)
+                | np.uint8(not abs(value) < limit) * np.uint8(PIXEL_NONFINITE)
+            )
             out[j, i] = bits
+            cut |= bits
+        if not cut & PIXEL_SATURATED:
+            continue
+        start = nx  # where a run of high pixels after a saturated one begins
+        for i in range(nx):
+            value = np.float32(raw[j, i])
             if value >= saturation:
                 if 0 < i - start <= HOLLOW_WIDTH:
                     for k in range(start, i):

@@ -87,7 +87,8 @@ def frame_record(night: Night, kind: str, index: int, path: str) -> dict[str, An
         "gain": spec.gain, "read_noise": spec.read_noise, "temperature": spec.temperature,
         "ra": header.get("RA", math.nan), "dec": header.get("DEC", math.nan),
         "airmass": header.get("AIRMASS", math.nan), "saturation": header["SATURATE"],
-        "trim": "", "overscan": "", "bayer": "", "channel": "", "size": 2 * spec.width * spec.height, "mtime_ns": 0,
+        "trim": "", "overscan": "", "bayer": "", "channel": "",
+        "nonlinear": math.nan, "linearity": "", "calibrated": 0, "size": 2 * spec.width * spec.height, "mtime_ns": 0,
     }  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """Masters against the simulated camera's own maps."""
 
+import itertools
+
 import numpy as np
 import pytest
+from astropy.io import fits
 from grid_field import grid_simulation
 
 from dphot import simulate
@@ -105,3 +108,67 @@ def test_a_bias_that_cannot_be_read_after_all(camera):
     ds = graph.build(choose(half, gone), half, None)
     assert not ds.bias.values.any() and [m.split(":")[0] for m in ds.attrs["missing"]] == ["bias", "dark"]
     assert all("no such file" in note for note in ds.attrs["notes"] if note.startswith("bias left out"))
+
+
+@pytest.fixture
+def flats(camera, tmp_path):
+    """A function that writes flats as the camera's own, changed by functions of the counts above the bias."""
+    made, records, light = camera
+    number = itertools.count()
+
+    def write(*changes):
+        out = []
+        for change in changes:
+            path = tmp_path / f"flat{next(number)}.fits"
+            rng = np.random.default_rng(next(number))
+            counts = change(20000 * made.response[0]) + made.bias + 3.0 * made.dark / light["gain"]
+            noisy = rng.normal(counts, np.sqrt(np.maximum(counts, 1) / light["gain"]))
+            fits.writeto(path, np.clip(np.round(noisy), 0, 65535).astype(np.uint16))
+            (first, *_) = (r for r in records if r["type"] == "flat")
+            out.append({**first, "path": str(path)})
+        return out
+
+    return write
+
+
+def left_out(ds):
+    return [note for note in ds.attrs["notes"] if note.startswith("flat left out")]
+
+
+@pytest.mark.parametrize("change, why", [
+    (lambda flat: np.where(np.arange(128) < 40, 0.9 * flat, flat), "is unlike the others"),
+    (lambda flat: 4.0 * flat, "is saturated"),
+    (lambda flat: 0.2 * flat, "make the mean worse"),
+    (lambda flat: 0.003 * flat, "is too faint: 7"),
+    (lambda flat: 0.0 * flat, "and 100 are needed"),
+])  # fmt: skip
+def test_a_flat_that_would_spoil_the_master_is_left_out_and_named(camera, flats, change, why):
+    _, records, light = camera
+    good = flats(*[lambda flat: flat] * 4, lambda flat: 0.5 * flat, lambda flat: 1.3 * flat)
+    (odd,) = flats(change)
+    others = [r for r in records if r["type"] != "flat"]
+    ds = graph.build(choose(light, [*others, *good, odd]), light, None)
+    (note,) = left_out(ds)
+    assert odd["path"] in note and why in note
+    assert sorted(ds.attrs["inputs"]["flat"]) == sorted(r["path"] for r in good)
+    alone = graph.build(choose(light, [*others, odd]), light, None)
+    assert bool(left_out(alone)) == ("unlike" not in why and "worse" not in why)
+
+
+def test_a_crooked_camera_is_straightened_in_the_masters_too(camera, flats):
+    """A flat whose counts are 4 % low at 20000 ADU comes back as the straight one."""
+    _, records, light = camera
+    c1 = 2e-6
+    answer = lambda s: (np.sqrt(1 + 4 * c1 * s) - 1) / (2 * c1)  # noqa: E731
+    others = [r for r in records if r["type"] != "flat"]
+    crooked = flats(*[answer] * 5)
+    straight = graph.build(choose(light, [*others, *flats(*[lambda s: s] * 5)]), light, None).flat.values
+    light = {**light, "linearity": str(c1)}
+    found = graph.build(choose(light, [*others, *crooked]), light, None).flat.values
+    noise = np.sqrt(2 / 5 / (20000 * light["gain"]))
+    usual = straight > 0.8
+    assert np.std((found / straight - 1)[usual]) < 1.2 * noise
+    # where the vignetting takes 10 %, the uncorrected flat is off by 0.4 %
+    plain = graph.build(choose(light, [*others, *crooked]), {**light, "linearity": ""}, None).flat.values
+    dim = usual & (straight < np.quantile(straight[usual], 0.05))
+    assert abs(np.mean((found / straight - 1)[dim])) < 0.001 < np.mean((plain / straight - 1)[dim])

@@ -109,10 +109,19 @@ def test_without_an_exposure_there_is_no_dark(exposure):
     )
 
 
-def test_a_dark_of_another_temperature_is_said():
-    warm = choose(LIGHT, [*frame("bias"), *frame("dark", temperature=-10.0)])
-    assert len(warm.dark) == 1 and "10.0 deg C" in warm.notes[0]
+def test_a_dark_of_another_temperature_is_refused():
+    warm, near = frame("dark", temperature=-10.0), frame("dark", temperature=-17.5, night="2026-03-01")
+    choice = choose(LIGHT, [*frame("bias"), *warm])
+    assert not choice.dark and "10.0 deg C" in choice.notes[0] and "dark" in choice.missing[0]
+    assert len(choose(LIGHT, [*frame("bias"), *warm], Config(dark_temperature=10)).dark) == 1
+    # a dark of a far night at the right temperature is better than one that is too warm
+    assert choose(LIGHT, [*frame("bias"), *warm, *near]).dark[0]["temperature"] == -17.5
     assert not choose(LIGHT, [*frame("bias"), *frame("dark", temperature=np.nan)]).notes
+
+
+def test_frames_that_come_calibrated_need_nothing():
+    choice = choose({**LIGHT, "calibrated": 1}, USUAL)
+    assert not any(choice.inputs().values()) and not choice.missing and "come calibrated" in choice.notes[0]
 
 
 def test_unreadable_frames_are_never_chosen():

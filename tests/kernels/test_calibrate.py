@@ -24,6 +24,17 @@ def test_calibrate_inverts_the_camera(dtype):
     np.testing.assert_allclose(found, truth, atol=0.6)
 
 
+def test_a_linearity_correction_counts_from_the_bias_and_comes_before_dark_and_flat():
+    rng = np.random.default_rng(4)
+    true = rng.uniform(100, 50000, (30, 40))
+    # the camera answers with s where s (1 + c1 s + c2 s^2) is the truth
+    c1, c2 = 2e-6, -1e-11
+    seen = np.interp(true, (s := np.linspace(0, 60000, 200001)) * (1 + c1 * s + c2 * s**2), s)
+    bias, rate, flat = (np.full(true.shape, v, "f4") for v in (300.0, 2.0, 0.8))
+    found = calibrate(seen + 300.0, bias, rate, flat, 10.0, (c1, c2))
+    np.testing.assert_allclose(found, (true - 20.0) / 0.8, rtol=1e-6)
+
+
 def test_calibrate_nan_stays_and_dead_flat_is_nan():
     zeros, ones = np.zeros((2, 3), "f4"), np.ones((2, 3), "f4")
     flat = np.array([[1, 0, -1], [np.nan, 2, 1]], "f4")
@@ -79,6 +90,14 @@ def test_overscan_across_the_top_is_one_level():
     np.testing.assert_array_equal(found[10:], np.float32(49.75))
     with pytest.raises(InputError, match="overscan"):
         overscan_correct(raw, (slice(0, 0), slice(0, 80)))
+
+
+def test_deep_overscan_across_the_top_follows_the_columns():
+    rng = np.random.default_rng(3)
+    level = 300 + rng.normal(0, 5, 80)
+    raw = (level + rng.normal(0, 3, (200, 80))).astype("f4")
+    found = overscan_correct(raw, (slice(150, 200), slice(0, 80)))
+    assert abs(found[:150].mean(axis=0)).max() < 4 * 3 * np.sqrt(1 / 50 + 1 / 150)
 
 
 def stars(ceiling, n=40, seed=0, size=200, dtype="u2"):
