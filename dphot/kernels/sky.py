@@ -146,6 +146,11 @@ def star_flags(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _middle(a, b, c):
+    return max(min(a, b), min(max(a, b), c))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def select(values, n, k):
     """The k-th smallest of values[:n]; reorders them: none larger before k, none smaller after.
 
@@ -155,10 +160,14 @@ def select(values, n, k):
     low = 0
     high = n - 1
     while low < high:
-        a = values[low]
-        b = values[(low + high) // 2]
-        c = values[high]
-        pivot = max(min(a, b), min(max(a, b), c))
+        step = (high - low) // 8
+        if step > 16:  # the middle of nine values halves better than that of three
+            a = _middle(values[low], values[low + step], values[low + 2 * step])
+            b = _middle(values[low + 3 * step], values[low + 4 * step], values[low + 5 * step])
+            c = _middle(values[low + 6 * step], values[low + 7 * step], values[high])
+            pivot = _middle(a, b, c)
+        else:
+            pivot = _middle(values[low], values[(low + high) // 2], values[high])
         split = low
         for i in range(low, high + 1):
             value = values[i]
@@ -181,37 +190,64 @@ def select(values, n, k):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _clipped(values, n, sigma, widen, iterations):
-    """Clipped mean, unbiased standard deviation and number kept of values[:n], which are reordered."""
-    centre = select(values, n, n // 2)
-    width = centre - select(values, n // 2 + 1, int(0.1587 * n))
-    if width == 0.0:  # coarse numbers: a third of them are equal
+def _clipped(values, n, sigma, widen, iterations, tail, middle):
+    """Clipped mean, unbiased standard deviation and number kept of values[:n], which are reordered.
+
+    All values are looked at once: then each round goes over those far out, and the median of what it leaves lies
+    among those near the first one. Where that is not so, all values count as far out, and as near.
+    """
+    first = select(values, n, n // 2)
+    start = first - select(values, n // 2 + 1, int(0.1587 * n))
+    if start == 0.0:  # coarse numbers: a third of them are equal
         for i in range(n):
-            width += (values[i] - centre) ** 2
-        width = math.sqrt(width / n)
-    mean = centre
-    before = 0
-    for _ in range(iterations):
-        kept = 0
-        total = 0.0
-        squares = 0.0
-        limit = sigma * width
+            start += (values[i] - first) ** 2
+        start = math.sqrt(start / n)
+    mean, width, before = first, start, 0
+    for inner, near in ((0.6 * sigma * start, 0.1 * start), (-1.0, 1e300)):
+        n_tail = n_middle = n_low = 0
+        core = core_squares = 0.0
         for i in range(n):
             value = values[i]
-            away = value - centre
-            if abs(away) <= limit:
-                values[i] = values[kept]
-                values[kept] = value
-                kept += 1
-                total += away
-                squares += away * away
-        mean = centre + total / kept
-        width = widen * math.sqrt(max((squares - total * total / kept) / max(kept - 1, 1), 0.0))
-        if kept == before:
+            away = value - first
+            far = abs(away) > inner
+            tail[n_tail] = value
+            n_tail += far
+            middle[n_middle] = value
+            n_middle += abs(away) <= near
+            n_low += away < -near
+            away = 0.0 if far else away
+            core += away
+            core_squares += away * away
+        centre, width, before, rank = first, start, 0, 0
+        for _ in range(iterations):
+            limit = sigma * width
+            if limit - abs(centre - first) < inner:
+                rank = -1
+                break
+            kept = n - n_tail
+            low = n_low
+            total = core
+            squares = core_squares
+            for i in range(n_tail):
+                away = tail[i] - first
+                if abs(tail[i] - centre) <= limit:
+                    kept += 1
+                    total += away
+                    squares += away * away
+                elif away < 0.0:
+                    low -= 1
+            mean = first + total / kept
+            width = widen * math.sqrt(max((squares - total * total / kept) / max(kept - 1, 1), 0.0))
+            if kept == before:
+                break
+            before = kept
+            rank = kept // 2 - low
+            if not 0 <= rank < n_middle:
+                rank = -1
+                break
+            centre = select(middle, n_middle, rank)
+        if rank >= 0:
             break
-        before = kept
-        if kept < n:
-            centre = select(values, kept, kept // 2)
     return mean, width, before
 
 
@@ -220,18 +256,21 @@ def _gather(image, mask, xc, yc, r_in, r_out, near_x, near_y, near_r, close, blo
     """Copy one annulus' good pixels into values; return how many; `close` indexes the neighbours."""
     ny, nx = image.shape
     n = 0
+    # every 64 bytes are asked for first: they come from memory together, not one after the other
+    left, right = max(0, math.ceil(xc - r_out)), min(nx - 1, math.floor(xc + r_out))
+    asked = np.float32(0.0)
+    for j in range(max(0, math.ceil(yc - r_out)), min(ny - 1, math.floor(yc + r_out)) + 1):
+        for i in range(left, right + 1, 16):
+            asked += image[j, i]
+        asked += mask[j, left] + mask[j, right]
+    values[0] = asked
     for j in range(max(0, math.ceil(yc - r_out)), min(ny - 1, math.floor(yc + r_out)) + 1):
         v2 = (j - yc) ** 2
         outer = math.sqrt(max(r_out * r_out - v2, 0.0))
         low = max(0, math.ceil(xc - outer))
         high = min(nx - 1, math.floor(xc + outer))
-        for i in range(low, high + 1):
-            blocked[i - low] = mask[j, i] != 0
-        if v2 < r_in * r_in:
-            inner = math.sqrt(r_in * r_in - v2)
-            last = min(high, math.ceil(xc + inner) - 1)
-            for i in range(max(low, math.floor(xc - inner) + 1), last + 1):
-                blocked[i - low] = True
+        for i in range(high - low + 1):
+            blocked[i] = False
         for k in close:
             rest = near_r[k] ** 2 - (j - near_y[k]) ** 2
             if rest >= 0.0:
@@ -239,18 +278,23 @@ def _gather(image, mask, xc, yc, r_in, r_out, near_x, near_y, near_r, close, blo
                 first = max(low, math.ceil(near_x[k] - half))
                 for i in range(first, min(high, math.floor(near_x[k] + half)) + 1):
                     blocked[i - low] = True
-        for i in range(low, high + 1):
-            value = float(image[j, i])
-            if not blocked[i - low] and abs(value) < np.inf:
+        left, right = high + 1, high + 1  # the row within the annulus is low to left, and right to high
+        if v2 < r_in * r_in:
+            inner = math.sqrt(r_in * r_in - v2)
+            left = min(max(math.floor(xc - inner) + 1, low), high + 1)
+            right = min(max(math.ceil(xc + inner), left), high + 1)
+        for first, stop in ((low, left), (right, high + 1)):
+            for i in range(first, stop):
+                value = image[j, i]
                 values[n] = value
-                n += 1
+                n += (mask[j, i] == 0) & (abs(value) < np.inf) & (not blocked[i - low])
     return n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _annuli(image, mask, x, y, r_in, r_out, sigma, widen, iterations, near_x, near_y, near_r, sky, rms, used):
     size = 2 * math.ceil(r_out) + 3
-    values = np.empty(size * size)
+    values, tail, middle = np.empty(size * size + 1), np.empty(size * size + 1), np.empty(size * size + 1)
     blocked = np.empty(size, np.bool_)
     close = np.empty(near_x.size, np.int64)
     for star in range(x.size):
@@ -269,7 +313,7 @@ def _annuli(image, mask, x, y, r_in, r_out, sigma, widen, iterations, near_x, ne
         if n < MIN_PIXELS and n_close > 0:
             n = _gather(image, mask, xc, yc, r_in, r_out, near_x, near_y, near_r, close[:0], blocked, values)
         if n >= MIN_PIXELS:
-            sky[star], rms[star], used[star] = _clipped(values, n, sigma, widen, iterations)
+            sky[star], rms[star], used[star] = _clipped(values, n, sigma, widen, iterations, tail, middle)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
