@@ -12,6 +12,7 @@ from .flags import FrameFlag, StarFlag
 from .graph.stars import parse_target
 from .io.site import sky_degrees
 from .kernels import ensemble, noise
+from .kernels.gain import gain_from_scatter
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
 #: A star's point with one of these flags weighs nothing in an artificial star. EDGE is not among them: apertures that
@@ -21,6 +22,8 @@ UNFIT = StarFlag.SATURATED | StarFlag.NONFINITE | StarFlag.NONLINEAR
 LOST = FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS
 #: A comparison star is good in at least this share of the frames that the target is measured in.
 PRESENT = 0.8
+#: Rounds in which the gain from the stars' scatter and the ensemble's own noise settle.
+GAIN_ROUNDS = 8
 
 
 def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
@@ -101,8 +104,9 @@ def differential(
     xarray.Dataset
         The photometry with `diff_flux`, `diff_err`, `artificial`, `weight` and `scatter`
         (see `dphot.schema.DIFFERENTIAL`); attributes `target`, `aperture`, `comparisons`. The errors hold scintillation
-        where it is known. Where the gain is not known, they rest on one that the scatter of the comparison stars tells
-        (attribute `gain_from_scatter`, e-/ADU).
+        where it is known. Where the gain is not known, they rest on one that the scatter of the stars tells (attributes
+        `gain_from_scatter` and `gain_from_scatter_err`, e-/ADU); where the stars do not tell it, on 1 e-/ADU, and the
+        attributes are NaN.
 
     Raises
     ------
@@ -117,45 +121,34 @@ def differential(
     if target is None:
         target = str(obs.attrs.get("target", "")) or 0
     star = find_star(obs, target)
-    flux, flux_err = obs.flux.values, obs.flux_err.values
-    lost = (obs.frame_flags.values & int(LOST)) != 0
-    points = int(np.count_nonzero(np.isfinite(flux[~lost, :, star]).any(axis=1)))
+    fluxes = _Fluxes(obs)
+    points = int(np.count_nonzero(np.isfinite(fluxes.of_star(star)).any(axis=1)))
     if points < 3:
         raise InputError(
             f"target: star {star} is measured in {points} of {obs.sizes['time']} frames; a light curve needs three"
         )
-    good = ((obs.flags.values & int(UNFIT)) == 0) & ~lost[:, None]
-    use = _candidates(flux, good, star, comparisons, exclude)
-    flux = np.where(lost[:, None, None], np.nan, flux)
-    twinkling = np.nan_to_num(obs.scintillation.values)[:, None, None] * flux
-    result = ensemble.broeg(flux, np.hypot(flux_err, twinkling), target=star, use=use, good=good)
-    gain = np.nan
-    if obs.attrs.get("flux_unit") == "ADU":
-        # The noise model took 1 e-/ADU. The scatter of the stars themselves tells the photon noise.
-        best = int(ensemble.best_aperture(result.diff[:, :, star]))
-        steady = _measured(flux, good, star)[best]
-        gain = noise.gain_from_scatter(
-            flux[:, best, steady], flux_err[:, best, steady], twinkling[:, best, steady],
-            ensemble.point_scatter(result.diff[:, best, steady]),
-        )  # fmt: skip
-        if np.isfinite(gain):
-            variance = flux_err**2 + np.maximum(flux, 0.0) * (1.0 / gain - 1.0)
-            flux_err = np.sqrt(np.maximum(variance, 0.0))
-            result = ensemble.broeg(flux, np.hypot(flux_err, twinkling), target=star, use=use, good=good)
-    scatter = ensemble.point_scatter(result.diff[:, :, star])
+    steady = fluxes.steady(star)
+    use = _candidates(steady, star, comparisons, exclude)
+    shape = fluxes.flux.shape
+    if aperture is not None and not 0 <= aperture < shape[1]:
+        raise InputError(f"aperture: there is no aperture {aperture}; they are 0 to {shape[1] - 1}")
+    gain = _gain(fluxes, steady) if fluxes.empty is not None else None
+    diff, diff_err, artificial = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[:2], np.nan)
+    weight = np.zeros(shape[1:])
+    for a in map(
+        int, np.flatnonzero(use.any(axis=1))
+    ):  # one at a time: the arrays of a long series are large
+        found = fluxes.compare(a, use[a], star, gain[0] if gain else np.nan)
+        diff[:, a], diff_err[:, a] = found.diff[:, 0], found.diff_err[:, 0]
+        artificial[:, a], weight[a] = found.artificial[:, 0, star], found.weights[0]
     if aperture is None:
-        aperture = int(ensemble.best_aperture(result.diff[:, :, star]))
-    elif not 0 <= aperture < obs.sizes["aperture"]:
-        raise InputError(
-            f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}"
-        )
-    weight = result.weights
+        aperture = int(ensemble.best_aperture(diff[:, :, star]))
     ds = obs.assign(
-        diff_flux=(("time", "aperture", "star"), result.diff),
-        diff_err=(("time", "aperture", "star"), result.diff_err),
-        artificial=(("time", "aperture"), result.artificial[:, :, star]),
+        diff_flux=(("time", "aperture", "star"), diff),
+        diff_err=(("time", "aperture", "star"), diff_err),
+        artificial=(("time", "aperture"), artificial),
         weight=(("aperture", "star"), weight),
-        scatter=("aperture", scatter),
+        scatter=("aperture", ensemble.point_scatter(diff[:, :, star])),
     )
     used = np.flatnonzero(weight[aperture] > 0)
     ds.attrs.update(
@@ -164,33 +157,125 @@ def differential(
         comparisons=[int(i) for i in used[np.argsort(-weight[aperture][used], kind="stable")]],
         method="Broeg et al. 2005",
     )
-    if np.isfinite(gain):
-        ds.attrs["gain_from_scatter"] = gain
+    if gain:
+        ds.attrs["gain_from_scatter"], ds.attrs["gain_from_scatter_err"] = gain
     validate(ds, DIFFERENTIAL, tuple(DIFFERENTIAL))
     return annotate(ds, DIFFERENTIAL)
 
 
-def _measured(flux: np.ndarray, good: np.ndarray, star: int) -> np.ndarray:
-    """Stars measured well in most of the frames in which the target is: bool (aperture, star)."""
-    frames = np.isfinite(flux[:, :, star])[:, :, None]
-    with np.errstate(invalid="ignore"):
-        measured = (flux > 0) & good[:, None, :] & frames
-    return measured.sum(axis=0) >= np.maximum(PRESENT * frames.sum(axis=0), 1)
+class _Fluxes:
+    """Fluxes and their variances, an aperture at a time."""
+
+    def __init__(self, obs: xr.Dataset):
+        self.flux, self.flux_err = obs.flux.values, obs.flux_err.values
+        self.lost = (obs.frame_flags.values & int(LOST)) != 0
+        self.good = ((obs.flags.values & int(UNFIT)) == 0) & ~self.lost[:, None]
+        self.twinkling = np.nan_to_num(obs.scintillation.values)[:, None]
+        #: What gives the variance of an empty aperture; only where the gain is not known: e- else hold all there is.
+        self.empty = None
+        if obs.attrs.get("flux_unit") == "ADU":
+            self.empty = tuple(obs[k].values for k in ("aperture_radius", "sky_rms", "sky_pixels"))
+
+    def of_star(self, star: int) -> np.ndarray:
+        """Fluxes (time, aperture) of one star."""
+        return np.where(self.lost[:, None], np.nan, self.flux[:, :, star])
+
+    def parts(self, a: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fluxes, and the two parts of their variance: what goes as 1 / gain, and the rest; (time, 1, star).
+
+        Where the gain is not known, the noise model took 1 e-/ADU for the photons of the stars.
+        """
+        flux = np.where(self.lost[:, None], np.nan, self.flux[:, a])
+        variance = np.square(self.flux_err[:, a])
+        rest = variance
+        if self.empty is not None:
+            radius, sky_rms, sky_pixels = self.empty
+            radius = radius[:, a, None]
+            rest = noise.flux_variance(
+                0.0, np.pi * radius**2, sky_rms, sky_pixels, noise_area=noise.noise_area(radius)
+            )
+        photons = np.maximum(variance - rest, 0.0)
+        return flux[:, None], photons[:, None], (rest + np.square(self.twinkling * flux))[:, None]
+
+    def compare(self, a: int, use: np.ndarray, star: int | None, gain: float = np.nan) -> ensemble.Ensemble:
+        """Light curves in one aperture; `gain` (e-/ADU) where the fluxes are in ADU."""
+        flux, photons, rest = self.parts(a)
+        error = np.sqrt(rest + photons / (gain if np.isfinite(gain) else 1.0))
+        return ensemble.broeg(flux, error, target=star, use=use, good=self.good)
+
+    def scatter(self, found: ensemble.Ensemble, stars: np.ndarray) -> np.ndarray:
+        """Point-to-point scatter (star,) of good points in one aperture."""
+        return ensemble.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars])
+
+    def steady(self, star: int) -> np.ndarray:
+        """Stars measured well in most of the frames in which the target is: bool (aperture, star)."""
+        out = np.zeros(self.flux.shape[1:], bool)
+        for a in range(len(out)):
+            frames = np.isfinite(self.flux[:, a, star]) & ~self.lost
+            with np.errstate(invalid="ignore"):
+                measured = (self.flux[frames, a] > 0) & self.good[frames]
+            out[a] = measured.sum(axis=0) >= max(PRESENT * frames.sum(), 1)
+        return out
+
+
+def _gain(fluxes: _Fluxes, steady: np.ndarray) -> tuple[float, float]:
+    """Gain and its error (e-/ADU) from the scatter of the stars.
+
+    It is taken in the aperture in which the stars scatter least, not in that of the least error of the gain: this is
+    least where chance makes the gain low. The ensemble's own noise rests on the gain, too: it is left to the fit at
+    first, then taken from the last gain.
+    """
+    count = steady.sum(axis=1)
+    if count.max() < 3:
+        return np.nan, np.nan
+    apertures = [int(a) for a in np.flatnonzero(count >= max(3, count.max() / 2))]
+    stars: np.ndarray = np.all(steady[apertures], axis=0)
+    if np.count_nonzero(stars) < 3:
+        return np.nan, np.nan
+    scatter = np.array([fluxes.scatter(fluxes.compare(a, steady[a], None), stars) for a in apertures])
+    typical = np.median(scatter / scatter.min(axis=0), axis=1)
+    a = apertures[int(np.argmin(np.where(np.isfinite(typical), typical, np.inf)))]
+    gain, error = _fit_gain(fluxes, a, steady[a])
+    for _ in range(GAIN_ROUNDS):
+        last = gain
+        gain, error = _fit_gain(fluxes, a, steady[a], last)
+        if not abs(gain - last) > 0.1 * error:
+            break
+    return gain, error
+
+
+def _fit_gain(fluxes: _Fluxes, a: int, use: np.ndarray, gain: float = np.nan) -> tuple[float, float]:
+    """One step of `_gain`, with the errors that the last one gives."""
+    found = fluxes.compare(a, use, None, gain)
+    flux, photons, rest = (v[:, 0, use] for v in fluxes.parts(a))
+    star, error = found.artificial[:, 0, use], found.diff_err[:, 0, use]
+    there = fluxes.good[:, use] & np.isfinite(found.diff[:, 0, use])
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.where(there, values, 0.0).sum(axis=0) / there.sum(axis=0)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = star * mean(flux) / mean(star)  # what a flux is but for its noise
+        known = mean(rest / np.square(level))
+        light = mean(photons / np.square(level))
+        if np.isfinite(gain):
+            known = np.maximum(known, mean(np.square(error)) - light / gain)
+    return gain_from_scatter(fluxes.scatter(found, use), light, known, there.sum(axis=0))
 
 
 def _candidates(
-    flux: np.ndarray, good: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
+    steady: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
 ) -> np.ndarray:
     """Which stars may be comparisons: bool (aperture, star)."""
-    n = flux.shape[2]
+    n = steady.shape[1]
     named = [*(comparisons or ()), *exclude]
     unknown = [i for i in named if not 0 <= i < n]
     if unknown:
         raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
     if comparisons is not None:
-        use = np.tile(np.isin(np.arange(n), list(comparisons)), (flux.shape[1], 1))
+        use = np.tile(np.isin(np.arange(n), list(comparisons)), (len(steady), 1))
     else:
-        use = _measured(flux, good, star)
+        use = steady.copy()
     use[:, [*exclude, star]] = False
     if not use.any():
         raise InputError("comparisons: no star is left; name some, or exclude fewer")

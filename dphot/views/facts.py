@@ -69,8 +69,10 @@ def facts(
     if np.isfinite(scintillation).any():
         out.append(("Scintillation expected", f"{ppt(float(np.nanmedian(scintillation)))} per frame"))
     if "gain_from_scatter" in lc.attrs:
-        gain = f"{lc.attrs['gain_from_scatter']:.3g} e-/ADU, from the scatter of the comparison stars"
-        out.append(("Gain taken for the errors", gain))
+        gain, error = (lc.attrs[k] for k in ("gain_from_scatter", "gain_from_scatter_err"))
+        told = f"{gain:.3g} +- {error:.2g} e-/ADU, from the scatter of the stars"
+        untold = "1 e-/ADU: not known, and the stars do not tell it; errors are not to be trusted"
+        out.append(("Gain taken for the errors", told if np.isfinite(gain) else untold))
     if "exposure" in lc.variables and np.isfinite(lc["exposure"].values).any():
         out.append(("Exposure", f"{float(np.nanmedian(lc['exposure'].values)):g} s"))
     known = (

@@ -10,7 +10,6 @@ from dphot.kernels.aperture import annulus_sky, aperture_sums, circle_area
 from dphot.kernels.noise import (
     SKY_VARIANCE,
     flux_variance,
-    gain_from_scatter,
     noise_area,
     response_at,
     scintillation,
@@ -167,20 +166,3 @@ def test_scintillation_without_input_is_nan():
     airmass = np.array([1.0, np.nan, -1.0, 0.0])
     np.testing.assert_array_equal(np.isnan(scintillation(airmass, 1, 1, 0)), [False, True, True, True])
     assert np.isnan(scintillation(1, 0, 1, 0)) and np.isnan(scintillation(1, 1, np.nan, 0))
-
-
-@pytest.mark.parametrize("gain", [0.5, 5.0, 12.0])
-def test_the_gain_comes_back_from_the_scatter_of_the_stars(gain):
-    rng = np.random.default_rng(4)
-    level = np.geomspace(2e3, 2e5, 60) / gain  # ADU
-    rest = 30.0 / gain**2  # variance of sky and read noise, ADU^2
-    flux = rng.normal(level, np.sqrt(level / gain + rest), (400, 60))
-    error = np.sqrt(flux + rest)  # as the noise model gives it for 1 e-/ADU
-    scatter = np.std(flux, axis=0) / level
-    found = gain_from_scatter(flux, error, np.zeros_like(flux), scatter)
-    assert found == pytest.approx(gain, rel=0.05)  # 60 variances of 400 points: 1 % each way, thrice
-
-
-def test_too_few_stars_tell_no_gain():
-    flux = np.full((50, 3), 1e4)
-    assert math.isnan(gain_from_scatter(flux, np.sqrt(flux), 0 * flux, np.full(3, 0.01)))
