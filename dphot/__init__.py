@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from .alignment import align, make_reference
+from .append import append
 from .calibration import calibrate, masters
 from .config import Config
 from .cube import cube
@@ -45,6 +46,7 @@ __all__ = [
     "Telescope",
     "__version__",
     "align",
+    "append",
     "calibrate",
     "choose_calibration",
     "connect",

@@ -1,8 +1,8 @@
 """The command line.
 
 Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file cannot be read; 4 calibration missing
-under --strict; 5 nothing can be aligned; 6 the store cannot be made, opened or written, or a check found it
-wanting; 130 interrupted.
+under --strict; 5 nothing can be aligned, or no frame of a new store could be measured; 6 the store cannot be
+made, opened or written, or a check found it wanting; 130 interrupted.
 
 With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an
 error; messages go to the standard error. Nothing that exists is overwritten without --overwrite.
@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import __version__, commands, upkeep
+from .append import FREE
 from .config import Config, descriptions
 from .errors import DphotError, InputError
 
@@ -52,19 +53,21 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _settings(parser: argparse.ArgumentParser) -> None:
-    """An option for every setting."""
-    parser.add_argument("--config", metavar="FILE.toml", help="settings from a file; options win over it")
+def _settings(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:
+    """An option for every setting, or for some."""
+    if not names:
+        parser.add_argument("--config", metavar="FILE.toml", help="settings from a file; options win over it")
     group = parser.add_argument_group("settings")
     texts = descriptions()
-    for field in fields(Config):
+    for field in (field for field in fields(Config) if not names or field.name in names):
         option = "--" + field.name.replace("_", "-")
         text = " ".join(texts[field.name].split()).replace("`", "").replace("%", "%%")
         if isinstance(field.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             metavar = {int: "N", float: "X", tuple: "A,B,..."}.get(type(field.default), "VALUE")
-            group.add_argument(option, metavar=metavar, default=None, help=text + _default(field.default))
+            default = "" if names else _default(field.default)
+            group.add_argument(option, metavar=metavar, default=None, help=text + default)
 
 
 def _default(value: Any) -> str:
@@ -156,6 +159,19 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--overwrite", action="store_true", help="replace a store that exists")
     _where(sub)
     _settings(sub)
+
+    sub = add(
+        "append", "more frames into a store: those that it does not hold yet, measured as its others were"
+    )
+    sub.add_argument("store")
+    sub.add_argument(
+        "folder", nargs="+", help="folders and files; a folder that was appended before may be among them"
+    )
+    sub.add_argument(
+        "--wait", type=float, default=60.0, metavar="S", help="how long to wait for another writer [60]"
+    )
+    _where(sub)
+    _settings(sub, FREE)
 
     sub = add("differential", "the light curve of a target", epilog=FLAGS)
     sub.add_argument("store")

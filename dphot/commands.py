@@ -8,10 +8,12 @@ from typing import Any
 
 import xarray as xr
 
+from .append import FREE
+from .append import append as make_append
 from .config import Config
 from .demo import run_demo
 from .differential import differential as make_differential
-from .errors import InputError
+from .errors import AlignmentError, InputError
 from .formats import export as write_export
 from .formats import light_curve_csv, refuse_existing
 from .io.bayer import CHANNELS
@@ -19,7 +21,7 @@ from .io.frames import scan as make_scan
 from .reduction import reduce as make_reduction
 from .saying import progress, say
 from .store import Store
-from .summaries import curve_lines, curve_summary, store_lines, store_summary
+from .summaries import append_lines, append_summary, curve_lines, curve_summary, store_lines, store_summary
 from .telescope import PRESETS, Telescope, get, known
 
 Result = dict[str, Any]
@@ -122,7 +124,20 @@ def reduce(arguments: argparse.Namespace) -> Result:
         scheduler=arguments.scheduler, overwrite=arguments.overwrite, progress=progress(arguments),
     )  # fmt: skip
     say(arguments, "\n".join(store_lines(store)))
-    return store_summary(store)
+    summary = store_summary(store)
+    # The store is kept: it says of every frame why.
+    return summary if summary["frames_used"] else {**summary, "exit_code": AlignmentError.exit_code}
+
+
+def append(arguments: argparse.Namespace) -> Result:
+    """`dphot append`"""
+    given = {name: value for name in FREE if (value := getattr(arguments, name)) is not None}
+    done = make_append(
+        arguments.store, arguments.folder, workers=arguments.workers, scheduler=arguments.scheduler,
+        wait=arguments.wait, progress=progress(arguments), **given,
+    )  # fmt: skip
+    say(arguments, "\n".join(append_lines(done)))
+    return append_summary(done)
 
 
 def pick(store: Store, name: str | None) -> xr.Dataset:

@@ -1,26 +1,28 @@
-"""A night: run, commit. The whole job is nights, one after the other, each one commit."""
+"""A night: measured, and committed. The whole job is nights, one after the other, each one commit.
+
+A night that takes long is committed in steps: what is measured and kept is not measured again after a crash. Its record
+says ``complete`` only with the last step.
+"""
 
 from __future__ import annotations
 
 import json
-import platform
 import time as clock
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from . import schema
+from . import other_field, planning
 from .calibration import masters as make_masters
 from .config import Config
 from .errors import CalibrationError, InputError
-from .flags import FrameFlag, decode
+from .flags import FrameFlag
 from .graph import reference as references
 from .graph.assemble import instants, photometry_dataset
-from .graph.chunks import Slots, Task, measure_night
+from .graph.chunks import Slots, Stack, Task, measure_night
 from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
 from .graph.frame import trimmed_shape, unit
 from .graph.reference import NoReference
@@ -28,34 +30,25 @@ from .graph.steps import Step
 from .io.choice import dark_misfit
 from .io.site import site_of
 from .lineage import commit_facts
+from .night_record import LOST, ROWS, series_record
 from .planning import NightSeries
-from .progress import Progress
+from .progress import Bar, Progress
 from .store import Store, Transaction
 from .store.encodings import plain
-from .store.layout import REFERENCE
+from .store.layout import REFERENCE, masters_group, stack_group
 
 if TYPE_CHECKING:
     from distributed import Client
 
 Record = dict[str, Any]
-
-#: Packages whose versions can change a number.
-SOFTWARE = (
-    "dphot",
-    "numpy",
-    "scipy",
-    "numba",
-    "astropy",
-    "photutils",
-    "sep",
-    "dask",
-    "xarray",
-    "zarr",
-    "icechunk",
-)
+Rows = list[dict[str, Any]]
 
 #: Bytes for each pixel of a frame that is calibrated and measured, and of one that is added to a stack (measured).
 IN_WORK, STACKED = 24, 36
+#: Work between two commits of a long night aims at this (s); a crash costs at most twice as much.
+STEP_SECONDS = 300.0
+#: Pixels that a process measures in a second, at the very least: what a night's first step is sized by.
+SLOWEST = 1e6
 
 
 def projected_memory(light: Record, config: Config) -> int:
@@ -66,127 +59,271 @@ def projected_memory(light: Record, config: Config) -> int:
     return ny * nx * per_pixel + 3 * raw + 300 * 2**20
 
 
+@dataclass(frozen=True)
+class Committed:
+    """What was made of a night."""
+
+    records: list[Record]
+    """One for each filter, as the store keeps them."""
+    frames: int
+    """Frames that are new in the store."""
+    used: int
+    """Those of them that could be measured."""
+    base: str
+    """Identity of the store's last commit."""
+
+
 def run(
     nights: Sequence[NightSeries],
     store: Store,
     config: Config,
     *,
+    base: str = "",
     client: Client | None = None,
     progress: Progress | None = None,
     steps: Sequence[Step] = (),
-) -> list[dict[str, Any]]:
-    """Reduce one night, in all its filters, and commit it: all of it exists afterwards, or nothing.
+    wait: float = 60.0,
+) -> Committed:
+    """Measure one night, in all its filters, and commit it: all of it exists afterwards, or nothing (of a step).
 
     Parameters
     ----------
     nights : sequence of NightSeries
-        From `plan`, of one night.
+        From `plan`, of one night; their `fresh` frames are measured.
     store : Store
-        The field's store; the first night brings its reference.
+        The field's store; its first night brings its reference.
     config : Config
         Settings.
+    base : str
+        Identity of the commit that was planned for; where another writer has committed since, frames that it brought
+        are left out.
     client : distributed.Client, optional
         Where to run; without one, in this process.
     progress : Progress, optional
         For bars.
     steps : sequence of callable
         Steps of the user's own, with those that the settings name.
+    wait : float
+        How long to wait for another writer, s.
 
     Returns
     -------
-    list of dict
-        The records, one for each filter, as the store keeps them.
+    Committed
+        Without records where another writer has brought all frames.
 
     Raises
     ------
     NoReference
         If the store has no reference, and no frame of the night can be it; nothing is written.
+    OtherField
+        If the frames show another field than the store's; nothing is written.
     """
-    progress = progress or Progress(False)
     for series in nights:
         _check_memory(series.light, config, client)
     night = nights[0].night
-    filters = [series.filter for series in nights]
-    with store.transaction(f"night {night or 'unknown'}", {"night": night, "filters": filters}) as tx:
-        reference = tx.read(REFERENCE) if REFERENCE in tx.root else None
-        records: dict[str, dict[str, Any]] = {}
+    metadata = {"night": night, "filters": [series.filter for series in nights]}
+    with store.transaction(f"night {night or 'unknown'}", metadata, wait) as tx:
+        if tx.base != base:
+            nights = planning.still_fresh(nights, tx.holdings())
+        work = _Night(night, tx, config, client, progress or Progress(False), tuple(steps))
+        if nights:
+            work.run(nights)
+    records = [work.records[name] for name in sorted(work.records)]
+    return Committed(records, work.measured, work.aligned, tx.snapshot or tx.base)
+
+
+class _Night:
+    """One night in work, in an open transaction."""
+
+    def __init__(
+        self,
+        night: str,
+        tx: Transaction,
+        config: Config,
+        client: Client | None,
+        progress: Progress,
+        steps: tuple[Step, ...],
+    ):
+        self.night, self.tx, self.config = night, tx, config
+        self.client, self.progress, self.steps = client, progress, steps
+        self.reference: xr.Dataset | None = tx.read(REFERENCE) if REFERENCE in tx.root else None
+        self.had_reference = self.reference is not None
+        before = tx.read_night(night)
+        self.is_new = before is None
+        self.before: dict[str, Record] = {r["filter"]: r for r in (before or {"series": []})["series"]}
+        self.records: dict[str, Record] = {}
+        self.unaligned: list[other_field.Suspect] = []
+        self.measured = self.aligned = 0
+        self.committed = clock.monotonic()
+
+    def run(self, nights: Sequence[NightSeries]) -> None:
+        """Measure all filters, and leave the transaction ready for its commit."""
         # The filter with the most frames (of a colour camera green) brings the reference; else the next one does.
         waiting = sorted(nights, key=lambda series: (-series.usable, series.light["channel"] in ("TR", "TB")))
         failed = 0
         while waiting:
             series = waiting.pop(0)
             try:
-                records[series.filter], reference = _run_series(
-                    series, tx, reference, config, client, progress, steps
-                )
+                self._run_series(series)
             except NoReference:
                 failed += 1
                 if failed == len(nights):
                     raise
                 waiting.append(series)
-        tx.write_night(night, {"series": [records[name] for name in filters]})
-        tx.metadata = commit_facts(night, [records[name] for name in filters])
-    return [records[name] for name in filters]
+            if waiting:
+                self._step_if_due()
+        if self.had_reference and self.is_new and not self.aligned:
+            assert self.reference is not None
+            other_field.refuse(self.unaligned, self.reference, self.config, self.client, self.steps)
+        self._write_record(complete=True)
 
+    def _run_series(self, series: NightSeries) -> None:
+        started = clock.perf_counter()
+        label = f"{series.night or 'unknown night'} {series.filter}".strip()
+        if self.reference is not None:
+            other_field.check_camera(series.light, self.reference, self.config, label)
+        name = f"{series.night}/{series.filter}"
+        masters_ds = self._masters(series, name, label)
+        masters = masters_from_dataset(masters_ds)
+        if self.reference is None:
+            with self.progress.bar(f"{label} reference", 1, "frame") as bar:
+                handle = Handle(digest(masters), self.tx.fork, name)
+                self.reference = references.build(
+                    series.lights, masters, self.config, self.client, self.steps, handle
+                )
+                self.tx.write_reference(self.reference)
+                bar.update()
+        reference = reference_from_dataset(self.reference)
+        key = digest(masters, reference)
 
-def _run_series(
-    series: NightSeries,
-    tx: Transaction,
-    reference_ds: xr.Dataset | None,
-    config: Config,
-    client: Client | None,
-    progress: Progress,
-    steps: Sequence[Step],
-) -> tuple[dict[str, Any], xr.Dataset]:
-    """One filter of a night, into an open transaction; also the reference, made here if there was none."""
-    started = clock.perf_counter()
-    label = f"{series.night or 'unknown night'} {series.filter}".strip()
-    with progress.bar(f"{label} masters", 1, "set") as bar:
-        masters_ds = make_masters(series.choice, series.light, client, series.lights, config)
-        bar.update()
-    masters = masters_from_dataset(masters_ds)
-    masters_name = f"{series.night}/{series.filter}"
-    tx.write_masters(masters_name, masters_ds)
-    if masters_ds.attrs["missing"] and config.strict:
-        raise CalibrationError(
-            f"{label}: missing {'; missing '.join(masters_ds.attrs['missing'])}; or drop --strict"
-        )
-    if reference_ds is None:
-        with progress.bar(f"{label} reference", 1, "frame") as bar:
-            handle = Handle(digest(masters), tx.fork, masters_name)
-            reference_ds = references.build(series.lights, masters, config, client, steps, handle)
-            tx.write_reference(reference_ds)
-            bar.update()
-    reference = reference_from_dataset(reference_ds)
+        lights, rows, stacks = series.fresh, Rows(), list[Stack]()
+        done = written = 0
+        speed = self._speed_at_least(series.light)
+        with self.progress.bar(f"{label} photometry", len(lights)) as bar:
+            while done < len(lights):
+                size = max(1, int(speed * STEP_SECONDS))
+                # no small rest is left over
+                batch = lights[done : done + size] if len(lights) - done > 1.5 * size else lights[done:]
+                since = clock.perf_counter()
+                handle = Handle(key, self.tx.fork, name)
+                found, stack = self._measure(batch, series, handle, reference, bar)
+                speed = len(batch) / max(clock.perf_counter() - since, 1e-3)
+                rows += found
+                stacks += [stack] if stack is not None else []
+                done += len(batch)
+                self.measured += len(batch)
+                self.aligned += sum(not row["frame_flags"] & LOST for row in found)
+                self.unaligned += other_field.suspects(batch, found, handle)
+                if done == len(lights) or self._is_due():
+                    ds = _dataset(rows, lights[written:done], series, self.reference, self.config, masters_ds)
+                    self._write(series, ds, stacks, masters_ds, clock.perf_counter() - started)
+                    rows, stacks, written = Rows(), [], done
+                if done < len(lights):
+                    self._step_if_due()
 
-    slots = None
-    if config.frames == "copy":
-        shape, dtype = (int(series.light["height"]), int(series.light["width"])), series.light["dtype"]
-        columns = _columns(series.lights)
-        place = tx.reserve_frames(series.filter, series.night, len(series.lights), shape, dtype, columns)
-        slots = Slots(series.filter, series.night, place.offset, shape, dtype)
-    handle = Handle(digest(masters, reference), tx.fork, masters_name)
-    task = Task(handle, config, slots, tuple(steps))
-    with progress.bar(f"{label} photometry", len(series.lights)) as bar:
+    def _masters(self, series: NightSeries, name: str, label: str) -> xr.Dataset:
+        """The masters of a night: those that it has, or new ones. Late frames are calibrated as the others were."""
+        if masters_group(name) in self.tx.root:
+            ds = self.tx.read(masters_group(name))
+        else:
+            with self.progress.bar(f"{label} masters", 1, "set") as bar:
+                ds = make_masters(series.choice, series.light, self.client, series.lights, self.config)
+                bar.update()
+            self.tx.write_masters(name, ds)
+        if ds.attrs["missing"] and self.config.strict:
+            raise CalibrationError(
+                f"{label}: missing {'; missing '.join(ds.attrs['missing'])}; or drop --strict"
+            )
+        return ds
+
+    def _speed_at_least(self, light: Record) -> float:
+        """Frames a second that even a slow machine measures; steps of the user's own may take any time."""
+        processes = 1 if self.client is None else max(1, len(self.client.nthreads()))
+        speed = SLOWEST * processes / (int(light["width"]) * int(light["height"]))
+        return min(speed, 2 * self.config.chunk * processes / STEP_SECONDS) if self.steps else speed
+
+    def _measure(
+        self, batch: Sequence[Record], series: NightSeries, handle: Handle, reference: Any, bar: Bar
+    ) -> tuple[Rows, Stack | None]:
+        """The rows of some frames; their raw pixels go to the store."""
+        slots = place = None
+        if self.config.frames == "copy":
+            shape, dtype = (int(series.light["height"]), int(series.light["width"])), series.light["dtype"]
+            kept = [not record["error"] for record in batch]
+            columns = _columns(batch, kept)
+            place = self.tx.reserve_frames(series.filter, series.night, len(batch), shape, dtype, columns)
+            slots = Slots(series.filter, series.night, place.offset, shape, dtype)
         rows, forks, stack = measure_night(
-            series.lights, task, reference, client, on_done=lambda chunk: bar.update(len(chunk.records))
-        )
-    tx.merge(*forks)
-    ds = _dataset(rows, series, reference_ds, config, masters_ds)
-    tx.append_photometry(series.filter, ds)
-    if stack is not None:
+            batch, Task(handle, self.config, slots, self.steps), reference, self.client,
+            on_done=lambda chunk: bar.update(len(chunk.records)),
+        )  # fmt: skip
+        self.tx.merge(*forks)
+        if place is not None and kept != (found := [bool(row.get("kept")) for row in rows]):
+            # The place of a frame whose pixels could not be had after all is empty, and says so.
+            records = [
+                record if row.get("kept") or record["error"] else {**record, "error": row["note"]}
+                for record, row in zip(batch, rows, strict=True)
+            ]
+            self.tx.update_frames(place, _columns(records, found))
+        return rows, stack
+
+    def _write(
+        self,
+        series: NightSeries,
+        ds: xr.Dataset,
+        stacks: Sequence[Stack],
+        masters: xr.Dataset,
+        elapsed: float,
+    ) -> None:
+        """Photometry, stack and record of some frames, together with those that the night has already."""
+        assert self.reference is not None
+        goes_on = series.filter in self.before or series.filter in self.records
+        self.tx.append_photometry(series.filter, ds)
+        names = (*ROWS, "sky_frame")
+        rows = self.tx.read_photometry(series.filter, series.night, names) if goes_on else ds[list(names)]
+        if stacks:
+            self._write_stack(series, stacks, rows.sky_frame.values)
+        # Functions given in a script are named here only: the settings hold those with a name to import.
+        self.records[series.filter] = series_record(
+            series, rows, self.config, masters, self.reference, elapsed,
+            [getattr(step, "__name__", repr(step)) for step in self.steps], self.before.get(series.filter),
+        )  # fmt: skip
+
+    def _write_stack(self, series: NightSeries, stacks: Sequence[Stack], skies: np.ndarray) -> None:
+        assert self.reference is not None
+        total = Stack.empty(stacks[0].total.shape)
+        for stack in stacks:
+            total.merge(stack)
+        group = stack_group(series.filter, series.night)
+        if group in self.tx.root:
+            before = self.tx.read(group)
+            total.merge(Stack(before["total"].values, before["count"].values))
         # Frames were summed without their skies, so that the edge of a drifting field shows no steps.
-        sky = ds.sky_frame.values[np.isfinite(ds.sky_frame.values)] / unit(reference)
-        level = np.float32(np.median(sky)) if sky.size else np.float32(0)
-        images = {"stack": (("y", "x"), stack.mean() + level), "count": (("y", "x"), stack.count)}
-        tx.write_stack(series.filter, series.night, xr.Dataset(images))
-    elapsed = clock.perf_counter() - started
-    record = _record(series, ds, config, masters_ds, reference_ds, elapsed)
-    # Functions given in a script are named here only: the settings hold those with a name to import.
-    return {**record, "steps": [getattr(step, "__name__", repr(step)) for step in steps]}, reference_ds
+        known = skies[np.isfinite(skies)] / unit(reference_from_dataset(self.reference))
+        level = np.float32(np.median(known)) if known.size else np.float32(0)
+        images = {"stack": total.mean() + level, "total": total.total, "count": total.count}
+        self.tx.write_stack(
+            series.filter, series.night, xr.Dataset({k: (("y", "x"), v) for k, v in images.items()})
+        )
+
+    def _is_due(self) -> bool:
+        # What may be another field is not committed before the night's end.
+        return self.aligned > 0 and clock.monotonic() - self.committed >= STEP_SECONDS / 2
+
+    def _step_if_due(self) -> None:
+        if self._is_due():
+            self._write_record(complete=False)
+            self.tx.step(f"{self.tx.message}, a part", self.tx.metadata)
+            self.committed = clock.monotonic()
+
+    def _write_record(self, complete: bool) -> None:
+        records = {**self.before, **self.records}
+        series = [records[name] for name in sorted(records)]
+        self.tx.write_night(self.night, {"series": series, "complete": complete})
+        self.tx.metadata = {**commit_facts(self.night, series), "complete": complete}
 
 
-def _columns(lights: Sequence[Record]) -> dict[str, Any]:
+def _columns(lights: Sequence[Record], kept: Sequence[bool]) -> dict[str, Any]:
     """What the store keeps beside each raw frame: enough to measure it again."""
     text = np.array(
         [json.dumps(plain({**r, "time": str(r["time"])}), sort_keys=True) for r in lights], object
@@ -195,6 +332,7 @@ def _columns(lights: Sequence[Record]) -> dict[str, Any]:
         "time": instants(lights),
         "path": np.array([r["path"] for r in lights], object),
         "record": text,
+        "kept": np.array(kept, np.uint8),
     }
 
 
@@ -211,13 +349,14 @@ def _check_memory(light: Record, config: Config, client: Client | None) -> None:
 
 
 def _dataset(
-    rows: list[dict[str, Any]],
+    rows: Rows,
+    lights: Sequence[Record],
     series: NightSeries,
     reference: xr.Dataset,
     config: Config,
     masters: xr.Dataset,
 ) -> xr.Dataset:
-    for row, record in zip(rows, series.lights, strict=True):
+    for row, record in zip(rows, lights, strict=True):
         unread = row["frame_flags"] & FrameFlag.UNREADABLE
         if not unread and (masters.attrs["missing"] or dark_misfit(series.choice, record)):
             row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
@@ -225,94 +364,5 @@ def _dataset(
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,
         "target": config.target, "reference": reference.attrs["path"], "calibration_missing": masters.attrs["missing"],
     }  # fmt: skip
-    site = site_of(series.light, config.telescope, config.coordinates)
-    return photometry_dataset(rows, series.lights, reference, site, attrs)
-
-
-def _record(
-    series: NightSeries,
-    ds: xr.Dataset,
-    config: Config,
-    masters: xr.Dataset,
-    reference: xr.Dataset,
-    elapsed: float,
-) -> dict[str, Any]:
-    """How the night was made: everything a reader needs to trust it, or not."""
-    lost = int(FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS)
-    flags = ds.frame_flags.values
-    dropped = [
-        {"path": str(p), "flags": decode(f, FrameFlag), "reason": str(note)}
-        for p, f, note in zip(ds.path.values, flags, ds.note.values, strict=True)
-        if f & lost
-    ]
-    copies = [
-        {"path": path, "flags": ["DUPLICATE"], "reason": f"a copy of {kept}"} for path, kept in series.copies
-    ]
-    site = site_of(series.light, config.telescope, config.coordinates)
-    return {
-        "night": series.night,
-        "filter": series.filter,
-        "object": series.light["object"],
-        "telescope": {"name": series.light["telescope"], **{k: v for k, v in site.items() if not _unknown(v)}},
-        "missing": site_missing(site, series.light),
-        "frames": int(ds.sizes["time"]) + len(copies),
-        "frames_used": int(ds.sizes["time"] - len(dropped)),
-        "frames_dropped": dropped + copies,
-        "frames_noted": [
-            {"path": str(p), "note": str(n)} for p, n, f in zip(ds.path.values, ds.note.values, flags, strict=True)
-            if n and not f & lost
-        ],
-        "calibration": {
-            "inputs": masters.attrs["inputs"], "missing": masters.attrs["missing"], "notes": masters.attrs["notes"],
-            "bad_pixels": int(masters["bad"].sum()),
-        },
-        "reference": {k: reference.attrs[k] for k in ("path", "night", "filter", "fwhm")}
-        | {"stars": int(reference.sizes["star"]), "saturation": reference.attrs.get("saturation"),
-           "gain": reference.attrs.get("gain")},
-        "config": asdict(config),
-        "config_digest": config.digest(),
-        "format": schema.FORMAT_VERSION,
-        "software": software(),
-        "elapsed_s": round(elapsed, 3),
-        "frames_per_second": round(ds.sizes["time"] / elapsed, 2),
-    }  # fmt: skip
-
-
-def _unknown(value: Any) -> bool:
-    return isinstance(value, float) and not np.isfinite(value)
-
-
-def site_missing(site: Mapping[str, Any], light: Record) -> list[dict[str, str]]:
-    """What is not known of the telescope, and what that costs."""
-    costs = {
-        "latitude": "airmass is taken from the headers; barycentric times are up to 21 ms off",
-        "longitude": "nights are split at noon UTC; airmass is taken from the headers",
-        "ra": "no barycentric time and no airmass",
-        "diameter": "no scintillation estimate",
-    }
-    out = [{"name": k, "cost": cost} for k, cost in costs.items() if _unknown(site[k])]
-    if _unknown(light["gain"]):
-        cost = (
-            "fluxes are in ADU; the errors of light curves rest on a gain that the stars' own scatter tells"
-        )
-        out.append({"name": "gain", "cost": cost})
-    if _unknown(light["exposure"]):
-        out.append({"name": "exposure", "cost": "times are not mid-exposure; darks cannot be scaled"})
-    return out
-
-
-def software() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a number."""
-    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
-
-
-def root_attributes(nights: Sequence[NightSeries], config: Config) -> dict[str, Any]:
-    """Attributes of a new store: field, telescope, how it was made."""
-    light = nights[0].light
-    return {
-        "object": light["object"],
-        "telescope": light["telescope"],
-        "created_by": f"dphot {version('dphot')}",
-        "config": asdict(config),
-        "config_digest": config.digest(),
-    }
+    site = site_of(series.light, config.telescope, config.coordinates, reference.attrs.get("site"))
+    return photometry_dataset(rows, lights, reference, site, attrs)

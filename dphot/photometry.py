@@ -49,5 +49,5 @@ def photometry(
         masters_of(masters, records[0]), config, positions,
     ).compute()  # fmt: skip
     attrs = {**{k: records[0][k] for k in ("telescope", "object", "filter")}, "target": config.target}
-    site = site_of(records[0], config.telescope, config.coordinates)
+    site = site_of(records[0], config.telescope, config.coordinates, reference.attrs.get("site"))
     return photometry_dataset(list(rows), records, reference, site, attrs)

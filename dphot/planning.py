@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from .config import Config
-from .errors import CalibrationError, FrameError, InputError
+from .errors import CalibrationError, InputError
 from .graph.reference import named
 from .graph.stars import parse_target, read_rows
 from .graph.steps import Step, load_steps
+from .identity import copies_among, odd_times, unheld
 from .io import bayer
 from .io.choice import Choice, choose, dark_misfit
 from .io.frames import FrameTable
 from .io.headers import word_type
-from .io.readers import read_frame
 from .io.site import sky_degrees
+from .store import Holdings
 
 Record = dict[str, Any]
 
@@ -44,6 +45,8 @@ class NightSeries:
     light: Record
     """A light that stands for all: size, binning, gain, exposure."""
     choice: Choice
+    fresh: tuple[Record, ...]
+    """Those of the lights that the store does not hold."""
     copies: tuple[tuple[str, str], ...] = ()
     """Files that are left out, and the file that each is a copy of."""
 
@@ -53,7 +56,7 @@ class NightSeries:
         return sum(not r["error"] for r in self.lights)
 
 
-def plan(table: FrameTable, config: Config) -> list[NightSeries]:
+def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> list[NightSeries]:
     """What will be reduced, night by night.
 
     Parameters
@@ -62,6 +65,8 @@ def plan(table: FrameTable, config: Config) -> list[NightSeries]:
         Frames of one field.
     config : Config
         `object` and `filter` select lights.
+    held : Holdings, optional
+        The frames that a store holds; only nights with others are planned.
 
     Returns
     -------
@@ -85,26 +90,42 @@ def plan(table: FrameTable, config: Config) -> list[NightSeries]:
     _check_one_field(lights)
     lights, unread = _place(lights, whole, [r for r in records if r["error"]])
     calibrations = [r for r in whole if r["type"] in ("bias", "dark", "flat")]
+    new = lights if held is None else unheld(lights, held)
+    copies = copies_among(new)
+    fresh = {(r["filter"], r["path"]) for r in new if r["path"] not in copies}
+    odd = odd_times([r for r in lights if r["path"] not in copies])
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in lights:
-        groups.setdefault((record["night"], record["filter"]), []).append(record)
+        if record["path"] not in copies:
+            groups.setdefault((record["night"], record["filter"]), []).append(record)
     nights = []
     for (night, name), group in sorted(groups.items()):
+        if fresh.isdisjoint((name, r["path"]) for r in group):
+            continue
         light = _standard([r for r in group if not r["error"]])
         fitting = [
             bayer.channel(r, light["channel"], light["bayer"]) if light["channel"] else r
             for r in calibrations
         ]
         choice = _noted(choose(light, fitting, config), unread)
-        if choice.missing and config.strict:
+        # A night that goes on may have its masters in the store: there it is seen when it is measured.
+        if choice.missing and config.strict and held is None:
             raise CalibrationError(
                 f"night {night or 'unknown'}, filter {name!r}: missing {'; missing '.join(choice.missing)}; "
                 "add the frames, or drop --strict"
             )
-        copies = _copies(group)
-        members = tuple(_fitted(r, light, choice) for r in group if r["path"] not in copies)
-        nights.append(NightSeries(night, name, members, light, choice, tuple(copies.items())))
+        members = tuple(_fitted(r, light, choice, odd.get(r["path"], "")) for r in group)
+        taken = tuple(r for r in members if (name, r["path"]) in fresh)
+        paths = {r["path"] for r in taken}
+        copied = tuple((path, kept) for path, kept in copies.items() if kept in paths)
+        nights.append(NightSeries(night, name, members, light, choice, taken, copied))
     return nights
+
+
+def still_fresh(nights: Sequence[NightSeries], held: Holdings) -> list[NightSeries]:
+    """The same without the frames that a store has come to hold; a series of which nothing is left is dropped."""
+    left = [replace(series, fresh=tuple(unheld(series.fresh, held))) for series in nights]
+    return [series for series in left if series.fresh]
 
 
 def check(nights: Sequence[NightSeries], config: Config) -> tuple[Step, ...]:
@@ -219,8 +240,8 @@ def _standard(lights: Sequence[Record]) -> Record:
     return same[len(same) // 2]
 
 
-def _fitted(record: Record, light: Record, choice: Choice) -> Record:
-    """The record, with an error where its image is not of the series' kind, and a note where its dark is not."""
+def _fitted(record: Record, light: Record, choice: Choice, odd: str) -> Record:
+    """The record, with an error where its image is of another kind, and a note where its dark or time is odd."""
     if record["error"]:
         return record
     differ = [k for k in SAME if record[k] != light[k]]
@@ -230,36 +251,15 @@ def _fitted(record: Record, light: Record, choice: Choice) -> Record:
     if differ:
         which = ", ".join(f"{k} {record[k] or 'none'} and not {light[k] or 'none'}" for k in differ)
         return {**record, "error": f"of another kind than the night's other frames: {which}"}
-    note = " | ".join(part for part in (record["note"], dark_misfit(choice, record)) if part)
+    note = " | ".join(part for part in (record["note"], odd, dark_misfit(choice, record)) if part)
     return {**record, "note": note}
-
-
-def _copies(group: Sequence[Record]) -> dict[str, str]:
-    """Path of each copy, and of the frame it copies. Only files of one size, instant and exposure are compared."""
-    alike: dict[tuple[str, ...], list[Record]] = {}
-    for record in group:
-        if not record["error"]:
-            alike.setdefault(tuple(str(record[k]) for k in ("size", "time", "exposure")), []).append(record)
-    copies = {}
-    for twins in alike.values():
-        first: dict[str, str] = {}
-        # A copy has the longer name, as a rule.
-        for record in sorted(twins, key=lambda r: (len(r["path"]), r["path"])) if len(twins) > 1 else []:
-            try:
-                content = read_frame(record["path"], record["hdu"])[1]
-            except FrameError:
-                continue
-            kept = first.setdefault(content, record["path"])
-            if kept != record["path"]:
-                copies[record["path"]] = kept
-    return copies
 
 
 def describe(series: NightSeries) -> list[str]:
     """What will be done with a night, in a few lines."""
     n = {kind: len(getattr(series.choice, kind)) for kind in ("bias", "dark", "flat")}
     lines = [
-        f"{series.night or 'unknown night'}, filter {series.filter or 'unknown'}: {len(series.lights)} lights; "
+        f"{series.night or 'unknown night'}, filter {series.filter or 'unknown'}: {len(series.fresh)} lights; "
         f"calibrated with {n['bias']} bias, {n['dark']} dark, {n['flat']} flat"
     ]
     for kind in ("bias", "dark", "flat"):
@@ -270,6 +270,6 @@ def describe(series: NightSeries) -> list[str]:
             )
     lines += [f"  missing {text}" for text in series.choice.missing]
     lines += [f"  {text}" for text in series.choice.notes]
-    lines += [f"  {r['path']}: {r['error']}" for r in series.lights if r["error"]]
+    lines += [f"  {r['path']}: {r['error']}" for r in series.fresh if r["error"]]
     lines += [f"  {path}: a copy of {kept}, left out" for path, kept in series.copies]
     return lines

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cluster, night, planning
+from . import cluster, planning
+from .append import commit_nights
 from .config import Config
-from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
-from .graph.warm import warm
 from .io.frames import FrameTable, scan
+from .night_record import root_attributes
 from .progress import Progress
 from .store import Store
 
@@ -35,7 +34,7 @@ def reduce(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Store:
-    """Reduce frames into a store: calibrate, align, measure, stack; one commit for each night and filter.
+    """Reduce frames into a new store: calibrate, align, measure, stack; one commit for each night.
 
     Parameters
     ----------
@@ -79,13 +78,13 @@ def reduce(
     progress.say(repr(table))
     # A store that is replaced stays as it was until the new one is whole.
     place = Path(store).with_name(f".{Path(store).name}.reducing") if replacing else store
-    created = Store.create(place, night.root_attributes(nights, settled), overwrite=replacing)
+    created = Store.create(place, root_attributes(nights, settled), overwrite=replacing)
     try:
         if client is not None:
-            _run(nights, created, settled, client, chain, progress)
+            commit_nights(nights, created, settled, client, chain, progress)
         else:
             with cluster.connect(workers, scheduler) as found:
-                _run(nights, created, settled, found, chain, progress)
+                commit_nights(nights, created, settled, found, chain, progress)
     except BaseException:
         _remove(created, unless_filled=not replacing)
         raise
@@ -99,29 +98,3 @@ def _remove(store: Store, unless_filled: bool) -> None:
     store.refresh()
     if not (unless_filled and store.nights) and Path(store.path).is_dir():
         shutil.rmtree(store.path)
-
-
-def _run(
-    nights: Sequence[planning.NightSeries],
-    store: Store,
-    config: Config,
-    client: Client | None,
-    steps: Sequence[Step],
-    progress: Progress,
-) -> None:
-    if client is not None:
-        warm(client)
-    waiting = [list(group) for _, group in groupby(nights, key=lambda series: series.night)]
-    failed: list[NoReference] = []
-    while waiting:
-        tonight = waiting.pop(0)
-        for line in (line for series in tonight for line in planning.describe(series)):
-            progress.say(line)
-        try:
-            night.run(tonight, store, config, client=client, progress=progress, steps=steps)
-        except NoReference as error:
-            # A clouded first night must not cost the others: one of them brings the reference, and it comes last.
-            failed.append(error)
-            waiting.append(tonight)
-            if len(failed) == len(waiting):
-                raise failed[0] from error

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .append import Appended
 from .store import Store
 
 Result = dict[str, Any]
@@ -85,6 +86,34 @@ def store_lines(store: Store) -> list[str]:
     lines += shortened(noted, "  and {} more notes")
     lines += [f"  {m['name']} is not known: {m['cost']}" for m in total["missing"]]
     return lines
+
+
+def append_summary(done: Appended) -> Result:
+    """What an append came to, in numbers.
+
+    Returns
+    -------
+    dict
+        `store`, `frames` (new ones), `frames_used`, `nights`, and of these nights in all `frames_dropped` (path, flags,
+        reason) and `calibration_missing`.
+    """
+    return {
+        "store": done.store,
+        "frames": done.frames,
+        "frames_used": done.frames_used,
+        "nights": list(done.nights),
+        "frames_dropped": [item for r in done.records for item in r["frames_dropped"]],
+        "calibration_missing": sorted({text for r in done.records for text in r["calibration"]["missing"]}),
+    }
+
+
+def append_lines(done: Appended) -> list[str]:
+    """What an append came to, in words."""
+    if not done.frames:
+        return [f"{done.store}: nothing new; it holds all these frames already"]
+    lines = [f"{done.store}: {done.frames} new frames, {done.frames_used} measured"]
+    return lines + [f"  {r['night'] or 'unknown night'}, filter {r['filter'] or 'unknown'}: "
+                    f"{r['frames_used']} of {r['frames']} in all" for r in done.records]  # fmt: skip
 
 
 def shortened(lines: Sequence[str], rest: str) -> list[str]:

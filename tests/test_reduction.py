@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 from grid_field import grid_simulation
+from same_bits import same_bits
 
 import dphot
 from dphot import simulate
@@ -170,17 +170,6 @@ def test_stack_is_the_mean_of_the_aligned_frames(measured, grid_store):
     box = image[y - 6 : y + 7, x - 6 : x + 7]
     row, column = np.unravel_index(np.argmax(box), box.shape)
     assert abs(row - 6) <= 1 and abs(column - 6) <= 1
-
-
-def same_bits(a: xr.Dataset, b: xr.Dataset, but: tuple[str, ...] = ()) -> None:
-    assert set(a.variables) - set(but) == set(b.variables) - set(but)
-    for name in set(a.variables) - set(but):
-        x, y = a[name].values, b[name].values
-        assert x.dtype == y.dtype, name
-        if x.dtype.kind == "O":
-            assert list(x) == list(y), name
-        else:
-            assert x.tobytes() == y.tobytes(), name
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 32])

@@ -61,6 +61,8 @@ def photometry_dataset(
             ds[name] = declared.dims, values.astype(_KINDS[declared.kind])
     for name in ("path", "night"):
         ds[name] = "time", _strings(records, name)
+    ds["file_size"] = "time", np.array([r["size"] for r in records], np.int64)
+    ds["file_time"] = "time", np.array([r["mtime_ns"] for r in records], np.int64)
     ds["note"] = (
         "time",
         _strings([_with_note(row, record) for row, record in zip(rows, records, strict=True)], "note"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import FrameError
-from ..io.readers import read_record
+from ..io.readers import file_digest, read_record
 from ..kernels.resample import add_to_reference
 from ..store import FrameWriter
 from . import frame as chain
@@ -99,7 +99,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
     Returns
     -------
     rows : list of dict
-        One for each frame, in order (see `frame.measure`).
+        One for each frame, in order (see `frame.measure`), with its digest and whether its raw pixels are kept.
     fork
         The store's fork with the raw frames written, or None.
     stack : Stack or None
@@ -112,7 +112,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
         writer = FrameWriter(task.handle.fork, slots.filter, slots.night)
     rows = []
     for i, record in enumerate(chunk.records):
-        digest = ""
+        digest, kept = "", False
         try:
             if record["error"]:
                 raise FrameError(record["path"], record["error"])
@@ -120,10 +120,12 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
             # the place of a frame that does not fit stays empty
             if slots is not None and writer is not None and slots.takes(raw):
                 writer.add(slots.offset + chunk.start + i, raw)
+                kept = True
             row = _measure_frame(raw, record, task, reference, stack)
         except FrameError as error:
             row = chain.lost(reference, config, error.problem)
-        rows.append({**row, "digest": digest})
+            digest = digest or file_digest(record["path"])
+        rows.append({**row, "digest": digest, "kept": kept})
     return rows, writer.flush() if writer is not None else None, stack
 
 

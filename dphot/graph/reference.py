@@ -17,6 +17,7 @@ from ..flags import PIXEL_SATURATED, StarFlag
 from ..io.bayer import ChannelWCS
 from ..io.headers import wcs_of
 from ..io.readers import read_header, read_record
+from ..io.site import SITE
 from ..kernels import detect, moffat, psf
 from ..kernels.align import match
 from ..kernels.calibrate import estimate_saturation
@@ -293,6 +294,7 @@ def make(
     ds["psf"] = ("psf_y", "psf_x"), stamp
     ds["psf"].attrs.update({k: float(getattr(shown, k)) for k in (
         "amplitude", "x0", "y0", "s1", "s2", "theta", "beta", "background", "fwhm_x", "fwhm_y", "fwhm")})  # fmt: skip
+    ds.attrs["site"] = {k: float(record.get(k, np.nan)) for k in SITE}
     ds.attrs.update(path=record["path"], digest=digest, night=record["night"], filter=record["filter"],
                     saturated=int(np.count_nonzero(mask & PIXEL_SATURATED)))  # fmt: skip
     if record["exposure"] > 0:

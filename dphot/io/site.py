@@ -28,7 +28,16 @@ def sky_degrees(text: str) -> tuple[float, float]:
         raise InputError(f"{text!r} is no sky position: {error}") from error
 
 
-def site_of(record: Mapping[str, Any], telescope: str = "", coordinates: str = "") -> dict[str, float]:
+#: What a frame's record says of the place it was taken from, and of where it looks.
+SITE = ("latitude", "longitude", "altitude", "ra", "dec")
+
+
+def site_of(
+    record: Mapping[str, Any],
+    telescope: str = "",
+    coordinates: str = "",
+    field: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """Site and pointing of a frame; NaN where unknown.
 
     Parameters
@@ -39,13 +48,16 @@ def site_of(record: Mapping[str, Any], telescope: str = "", coordinates: str = "
         Name or file of the telescope, where one is set; otherwise the record's own.
     coordinates : str
         Sky position that stands instead of the record's.
+    field : mapping, optional
+        What is known of the whole field, as its reference frame says it; it stands before the record's.
 
     Returns
     -------
     dict
         `latitude`, `longitude` (deg, east positive), `altitude`, `diameter` (m), `ra`, `dec` (deg).
     """
-    out = {k: float(record[k]) for k in ("latitude", "longitude", "altitude", "ra", "dec")}
+    known_of_field = {k: v for k, v in (field or {}).items() if math.isfinite(v)}
+    out = {k: float(known_of_field.get(k, record[k])) for k in SITE}
     if coordinates:
         out["ra"], out["dec"] = sky_degrees(coordinates)
     try:

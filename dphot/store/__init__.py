@@ -2,6 +2,7 @@
 
 from .frame_writer import FrameWriter
 from .health import Problem
+from .holdings import Holdings
 from .plain import write_plain_zarr
 from .reading import read_dataset
 from .store import Store
@@ -14,6 +15,7 @@ __all__ = [
     "ConflictError",
     "FrameSlots",
     "FrameWriter",
+    "Holdings",
     "Problem",
     "Store",
     "Transaction",

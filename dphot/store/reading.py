@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -58,6 +58,13 @@ def read_dataset(session: Any, group: str) -> xr.Dataset:
         If there is no such group.
     """
     return _tidy(_connect(session, group).load())
+
+
+def read_rows(session: Any, group: str, names: Sequence[str]) -> xr.Dataset:
+    """Some variables of a group that grows, in memory, rows in order of time (see `read_dataset`)."""
+    ds = _connect(session, group)[list(names)].load()
+    order = time_order(ds)
+    return _tidy(ds if order is None else ds.isel(time=order))
 
 
 def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
@@ -121,14 +128,18 @@ def _tidy(ds: xr.Dataset) -> xr.Dataset:
 def time_order(ds: xr.Dataset) -> np.ndarray | None:
     """Row indices in order of time; None where the rows are in order.
 
-    Equal times, and frames without one (last), go by digest: the order does not depend on what was stored
-    first.
+    Equal times, and frames without one (last), go by path and digest: the order does not depend on what was
+    stored first.
     """
     # NaT is the smallest integer: one below it wraps round to the largest
     time = ds["time"].values.astype("datetime64[ns]").astype(np.int64) - 1
     order = np.argsort(time, kind="stable")
     ordered = time[order]
-    if np.any(ordered[1:] == ordered[:-1]) and "digest" in ds:
-        rank = np.unique(ds["digest"].values.astype(object), return_inverse=True)[1]
-        order = np.lexsort((rank, time))
+    if np.any(ordered[1:] == ordered[:-1]):
+        ranks = [
+            np.unique(ds[name].values.astype(object), return_inverse=True)[1]
+            for name in ("digest", "path")
+            if name in ds
+        ]
+        order = np.lexsort((*ranks, time))
     return None if np.array_equal(order, np.arange(len(time))) else order

@@ -151,6 +151,23 @@ def reserve(
     return offset
 
 
+def update(root: zarr.Group, filter: str, night: str, offset: int, columns: Mapping[str, Any]) -> None:
+    """Replace columns of some raw frames (see `Transaction.update_frames`)."""
+    group = root[layout.frames_group(filter, night)]
+    for name, given in columns.items():
+        values, _ = encodings.encode(name, xr.Variable(("time",), np.asarray(given)))
+        group[name][offset : offset + len(values)] = values  # type: ignore[index]
+
+
+def read_record(root: zarr.Group, night: str) -> str | None:
+    """The record of a night; None where there is none."""
+    if layout.NIGHTS not in root:
+        return None
+    group: Any = root[layout.NIGHTS]
+    names = group["night"][:].tolist()
+    return str(group["record"][names.index(night)]) if night in names else None
+
+
 def write_record(root: zarr.Group, night: str, text: str) -> None:
     """Write or replace the record of a night: a table of two text columns.
 

@@ -18,6 +18,7 @@ import zarr
 from ..errors import StoreError
 from . import encodings, health, layout, making, opening, reading, repository, versions
 from .health import Problem
+from .holdings import Holdings, holdings
 from .reading import Lazy
 from .transactions import Transaction
 from .versions import Collected, Commit
@@ -195,6 +196,11 @@ class Store:
         group = layout.photometry_group(filter)
         array = self._root.get(f"{group}/digest")
         return {str(d) for d in np.asarray(array[:]) if d} if isinstance(array, zarr.Array) else set()
+
+    def holdings(self) -> Holdings:
+        """The frames that the store holds, in all filters: what tells a new one from one measured already."""
+        with repository.errors(self.path):
+            return holdings(self.session)
 
     def history(self, everything: bool = False) -> list[Commit]:
         """The commits up to the state that is open, the newest first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ import zarr
 
 from ..errors import StoreError
 from . import encodings, layout, lock, reading, repository, series
+from .holdings import Holdings, holdings
 
 
 class ConflictError(StoreError):
@@ -70,6 +71,7 @@ class Transaction:
         self.path = path
         self.message = message
         self.metadata = dict(metadata or {})
+        """Kept with the commit at the end; may be added to until then."""
         self.snapshot: str | None = None
         """Identity of the last commit; None where there was nothing to commit."""
         self._repo = repo
@@ -140,9 +142,29 @@ class Transaction:
         self._begin()
         return snapshot
 
+    @property
+    def base(self) -> str:
+        """Identity of the commit that this transaction goes on from."""
+        return str(self._session.snapshot_id)
+
+    def holdings(self) -> Holdings:
+        """The frames that the store held when this transaction began, or made its last step."""
+        with repository.errors(self.path):
+            return holdings(self._session)
+
     def read(self, group: str) -> xr.Dataset:
         """A group as this transaction sees it, in memory."""
         return reading.read_dataset(self.fork, group)
+
+    def read_photometry(self, filter: str, night: str, names: Sequence[str]) -> xr.Dataset:
+        """Some variables of the rows of one night in one filter, in memory, in order of time."""
+        rows = reading.read_rows(self.fork, layout.photometry_group(filter), ("time", "night", *names))
+        return rows.isel(time=rows.night.values == night)
+
+    def read_night(self, night: str) -> dict[str, Any] | None:
+        """The record of a night; None where the store has none."""
+        text = series.read_record(self.root, night)
+        return None if text is None else encodings.restore(json.loads(text))
 
     def write_attrs(self, attrs: Mapping[str, Any]) -> None:
         """Add to the attributes of the store."""
@@ -214,6 +236,19 @@ class Transaction:
         with repository.errors(self.path, f"frames of {night}"):
             offset = series.reserve(self.root, filter, night, n, shape, np.dtype(dtype), dict(columns or {}))
         return FrameSlots(filter, night, offset, n)
+
+    def update_frames(self, slots: FrameSlots, columns: Mapping[str, Any]) -> None:
+        """Replace what stands beside raw frames, once it is known how they fared.
+
+        Parameters
+        ----------
+        slots : FrameSlots
+            Their places, from `reserve_frames`.
+        columns : mapping of str to array
+            Columns as given there, (n,).
+        """
+        with repository.errors(self.path, f"frames of {slots.night}"):
+            series.update(self.root, slots.filter, slots.night, slots.offset, columns)
 
     def append_photometry(self, filter: str, ds: xr.Dataset) -> None:
         """Append measured frames to the photometry in one filter; the first call creates it.

@@ -1,0 +1,258 @@
+"""Frames into a store that exists: those that it does not hold yet, night by night, each night one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import cluster, night, planning
+from .config import Config, coerce
+from .errors import InputError
+from .graph.reference import NoReference
+from .graph.steps import Step, load_steps
+from .graph.warm import warm
+from .io.frames import FrameTable, scan
+from .other_field import OtherField
+from .progress import Progress
+from .store import ConflictError, Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Record = dict[str, Any]
+
+#: Settings that an append may change: they select frames, or how the work is done; the others are the store's.
+FREE = ("object", "filter", "calibration_days", "strict", "chunk")
+#: How often a night is redone where other writers commit first (in a bucket, which has no lock).
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What an append came to."""
+
+    store: str
+    """Path of the store."""
+    records: tuple[Record, ...] = ()
+    """Record of each night and filter that has new frames, as the store keeps it: of all its frames."""
+    frames: int = 0
+    """New frames."""
+    frames_used: int = 0
+    """Those of them that could be measured."""
+
+    @property
+    def nights(self) -> tuple[str, ...]:
+        """The nights that have new frames."""
+        return tuple(dict.fromkeys(record["night"] for record in self.records))
+
+    def __repr__(self) -> str:
+        if not self.frames:
+            return f"<nothing new for {self.store}>"
+        nights = ", ".join(night or "unknown" for night in self.nights)
+        return f"<{self.frames} new frames in {self.store}, {self.frames_used} measured: {nights}>"
+
+
+def append(
+    store: Store | str | Path,
+    frames: FrameTable | str | Path | Sequence[str | Path],
+    /,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    client: Client | None = None,
+    steps: Sequence[Step | str] = (),
+    wait: float = 60.0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Appended:
+    """Append frames to a store: those that it does not hold are measured on its own reference and star list.
+
+    A frame is known by its content, so that one renamed or copied is the same. Frames that come late extend their
+    night: its photometry, stack and record. Nights may come in any order. A second call does nothing.
+
+    Parameters
+    ----------
+    store : Store or path
+        The store; a `Store` given shows the new state afterwards.
+    frames : FrameTable, path, or sequence of paths
+        A scanned table, or folders to scan. Where calibration frames are missing, those that the store's records name
+        serve, while they are there.
+    workers, scheduler, client
+        Where to run, as for `dphot.reduce`.
+    steps : sequence of callable or str
+        The steps that the store was reduced with, where those were functions of a script.
+    wait : float
+        How long to wait for another writer, s.
+    progress : Progress, optional
+        For bars.
+    **settings
+        `FREE` ones; all others are the store's.
+
+    Returns
+    -------
+    Appended
+        The nights that have new frames, and how many.
+
+    Raises
+    ------
+    InputError
+        If there are no lights; if a setting differs from the store's; or (`OtherField`) if a night shows another
+        field, with the numbers: nothing of that night is stored.
+    StoreError
+        If the store cannot be opened or written, or another writer does not finish in time.
+    """
+    opened = store if isinstance(store, Store) else Store.open(store)
+    opened.refresh()
+    config = _settings(opened, settings)
+    own = load_steps([steps] if isinstance(steps, str) else steps)
+    progress = progress or Progress()
+    table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
+    config = _of_the_stores_object(table, opened, config, progress)
+    held = opened.holdings()
+    nights = planning.plan(table, config, held)
+    if any(series.choice.missing for series in nights):
+        nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
+    if not nights:
+        progress.say(f"{opened.path}: holds all {len(table.lights)} lights already; nothing to do")
+        return Appended(opened.path)
+    named = replace(config, reference="auto") if held.files else config  # the store has its reference
+    chain = (*own, *planning.check(nights, named))
+    _check_steps(opened, chain)
+    progress.say(repr(table))
+    if client is not None:
+        return commit_nights(nights, opened, config, client, chain, progress, held.snapshot, wait)
+    with cluster.connect(workers, scheduler) as found:
+        return commit_nights(nights, opened, config, found, chain, progress, held.snapshot, wait)
+
+
+def commit_nights(
+    nights: Sequence[planning.NightSeries],
+    store: Store,
+    config: Config,
+    client: Client | None,
+    steps: Sequence[Step],
+    progress: Progress,
+    base: str = "",
+    wait: float = 60.0,
+) -> Appended:
+    """Measure nights into a store, one commit each; shared by `append` and `dphot.reduce`.
+
+    Raises
+    ------
+    NoReference
+        If the store has no reference, and no frame of any night can be it.
+    OtherField
+        If nights show another field; all others are committed.
+    """
+    if client is not None:
+        warm(client)
+    waiting = [list(group) for _, group in groupby(nights, key=lambda series: series.night)]
+    done: list[night.Committed] = []
+    failed: list[NoReference] = []
+    refused: list[OtherField] = []
+    tries = 0
+    while waiting:
+        tonight = waiting.pop(0)
+        for line in (line for series in tonight for line in planning.describe(series)):
+            progress.say(line)
+        try:
+            committed = night.run(
+                tonight, store, config, base=base, client=client, progress=progress, steps=steps, wait=wait
+            )
+            done.append(committed)
+            base = committed.base
+        except NoReference as error:
+            # A clouded first night must not cost the others: one of them brings the reference, and it comes last.
+            failed.append(error)
+            waiting.append(tonight)
+            if len(failed) == len(waiting):
+                raise failed[0] from error
+        except OtherField as error:
+            refused.append(error)
+        except ConflictError:
+            tries += 1
+            if tries == TRIES:
+                raise
+            progress.say("another writer committed first; the night is done again on what it left")
+            waiting.insert(0, tonight)
+    store.refresh()
+    if refused:
+        raise OtherField("\n".join(str(error) for error in refused))
+    records = tuple(record for one in done for record in one.records)
+    return Appended(store.path, records, sum(one.frames for one in done), sum(one.used for one in done))
+
+
+def _settings(store: Store, changes: dict[str, Any]) -> Config:
+    """The store's settings with those given.
+
+    Raises
+    ------
+    InputError
+        Naming every setting that would make numbers that do not fit the store's.
+    """
+    own = Config().patch(**store.attrs["config"])
+    given = asdict(own) | coerce(changes)
+    differ = [k for k, v in asdict(own).items() if v != given[k] and k not in FREE]
+    if differ:
+        what = "; ".join(f"{k} = {given[k]!r}, the store has {getattr(own, k)!r}" for k in differ)
+        raise InputError(
+            f"{store.path}: {what}. All nights of a store are measured alike: leave the setting out, or reduce all "
+            "frames into a new store"
+        )
+    return Config(**given)
+
+
+def _check_steps(store: Store, steps: Sequence[Step]) -> None:
+    """Refuse other steps than those of the store's last night."""
+    for record in store.nights[-1]["series"] if store.nights else ():
+        if record["steps"] != [getattr(step, "__name__", repr(step)) for step in steps]:
+            raise InputError(
+                f"{store.path}: its frames went through the steps {', '.join(record['steps']) or 'none'}; "
+                "give the same with steps="
+            )
+
+
+def _of_the_stores_object(table: FrameTable, store: Store, config: Config, progress: Progress) -> Config:
+    """Where a folder shows several targets, those frames are meant that have the store's."""
+    name = store.attrs.get("object", "")
+    objects = {r["object"] for r in table.lights.records()} - {""}
+    if config.object or len(objects) < 2 or name not in objects:
+        return config
+    others = ", ".join(sorted(objects - {name}))
+    progress.say(f"the lights of {name!r} are taken; those of {others} are left out")
+    return config.patch(object=name)
+
+
+def _with_known_calibration(
+    table: FrameTable, nights: Sequence[planning.NightSeries], store: Store, config: Config
+) -> FrameTable:
+    """The table, and the calibration frames that records of near nights name, where their files are still there."""
+    records = table.to_pandas().to_dict("records")
+    known = {r["path"] for r in records}
+    paths = {
+        path
+        for record in store.nights
+        if any(_is_near(record["night"], series.night, config) for series in nights)
+        for series in record["series"]
+        for inputs in series["calibration"]["inputs"].values()
+        for path in inputs
+    }
+    there = sorted(path for path in paths - known if Path(path).is_file())
+    if not there:
+        return table
+    more = scan(there, telescope=config.telescope or None, store=False)
+    return FrameTable.from_records([*records, *more.records()])
+
+
+def _is_near(a: str, b: str, config: Config) -> bool:
+    if not (a and b):
+        return False
+    return abs((date.fromisoformat(a) - date.fromisoformat(b)).days) <= config.calibration_days
+
+
+# `store.append(...)`: the store lies below what measures frames, and cannot name it.
+Store.append = append  # type: ignore[attr-defined]

@@ -1,0 +1,152 @@
+"""The record of a night: how it was made, everything a reader needs to trust it, or not."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from . import schema
+from .config import Config
+from .flags import FrameFlag, decode
+from .io.site import site_of
+from .planning import NightSeries
+
+Record = dict[str, Any]
+
+#: Packages whose versions can change a number.
+SOFTWARE = (
+    "dphot",
+    "numpy",
+    "scipy",
+    "numba",
+    "astropy",
+    "photutils",
+    "sep",
+    "dask",
+    "xarray",
+    "zarr",
+    "icechunk",
+)
+
+#: Flags of a frame without measurements.
+LOST = int(FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS)
+#: Variables of the photometry that a record is made of.
+ROWS = ("path", "frame_flags", "note")
+
+
+def series_record(
+    series: NightSeries,
+    rows: xr.Dataset,
+    config: Config,
+    masters: xr.Dataset,
+    reference: xr.Dataset,
+    elapsed: float,
+    steps: Sequence[str],
+    before: Mapping[str, Any] | None = None,
+) -> Record:
+    """The record of one filter of a night.
+
+    Parameters
+    ----------
+    series : NightSeries
+        What was planned.
+    rows : xarray.Dataset
+        `ROWS` of all its frames in the store, those of earlier commits included.
+    config : Config
+        The settings.
+    masters, reference : xarray.Dataset
+        What the frames were measured with.
+    elapsed : float
+        Seconds that this part took.
+    steps : sequence of str
+        Names of the user's steps given in a script: the settings hold those with a name to import.
+    before : mapping, optional
+        The record of this filter's earlier part.
+    """
+    flags = rows.frame_flags.values
+    dropped = [
+        {"path": str(p), "flags": decode(f, FrameFlag), "reason": str(note)}
+        for p, f, note in zip(rows.path.values, flags, rows.note.values, strict=True)
+        if f & LOST
+    ]
+    earlier = before or {"frames_dropped": [], "elapsed_s": 0.0}
+    copies = [d for d in earlier["frames_dropped"] if d["flags"] == ["DUPLICATE"]]
+    copies += [
+        {"path": path, "flags": ["DUPLICATE"], "reason": f"a copy of {kept}"} for path, kept in series.copies
+    ]
+    seconds = elapsed + earlier["elapsed_s"]
+    site = site_of(series.light, config.telescope, config.coordinates, reference.attrs.get("site"))
+    return {
+        "night": series.night,
+        "filter": series.filter,
+        "object": series.light["object"],
+        "telescope": {"name": series.light["telescope"], **{k: v for k, v in site.items() if not _unknown(v)}},
+        "missing": site_missing(site, series.light),
+        "frames": int(rows.sizes["time"]) + len(copies),
+        "frames_used": int(rows.sizes["time"] - len(dropped)),
+        "frames_dropped": dropped + copies,
+        "frames_noted": [
+            {"path": str(p), "note": str(n)} for p, n, f in zip(rows.path.values, rows.note.values, flags, strict=True)
+            if n and not f & LOST
+        ],
+        "calibration": {
+            "inputs": masters.attrs["inputs"], "missing": masters.attrs["missing"], "notes": masters.attrs["notes"],
+            "bad_pixels": int(masters["bad"].sum()),
+        },
+        "reference": {k: reference.attrs[k] for k in ("path", "night", "filter", "fwhm")}
+        | {"stars": int(reference.sizes["star"]), "saturation": reference.attrs.get("saturation"),
+           "gain": reference.attrs.get("gain")},
+        "config": asdict(config),
+        "config_digest": config.digest(),
+        "format": schema.FORMAT_VERSION,
+        "software": software(),
+        "steps": list(steps),
+        "elapsed_s": round(seconds, 3),
+        "frames_per_second": round(rows.sizes["time"] / seconds, 2),
+    }  # fmt: skip
+
+
+def _unknown(value: Any) -> bool:
+    return isinstance(value, float) and not np.isfinite(value)
+
+
+def site_missing(site: Mapping[str, Any], light: Record) -> list[dict[str, str]]:
+    """What is not known of the telescope, and what that costs."""
+    costs = {
+        "latitude": "airmass is taken from the headers; barycentric times are up to 21 ms off",
+        "longitude": "nights are split at noon UTC; airmass is taken from the headers",
+        "ra": "no barycentric time and no airmass",
+        "diameter": "no scintillation estimate",
+    }
+    out = [{"name": k, "cost": cost} for k, cost in costs.items() if _unknown(site[k])]
+    if _unknown(light["gain"]):
+        cost = (
+            "fluxes are in ADU; the errors of light curves rest on a gain that the stars' own scatter tells"
+        )
+        out.append({"name": "gain", "cost": cost})
+    if _unknown(light["exposure"]):
+        out.append({"name": "exposure", "cost": "times are not mid-exposure; darks cannot be scaled"})
+    return out
+
+
+def software() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
+
+
+def root_attributes(nights: Sequence[NightSeries], config: Config) -> dict[str, Any]:
+    """Attributes of a new store: field, telescope, how it was made."""
+    light = nights[0].light
+    return {
+        "object": light["object"],
+        "telescope": light["telescope"],
+        "created_by": f"dphot {version('dphot')}",
+        "config": asdict(config),
+        "config_digest": config.digest(),
+    }

@@ -1,0 +1,57 @@
+"""Which frames a store holds: what tells a new frame from one that was measured already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+
+from . import layout, repository
+
+#: The columns of the photometry that identify a frame.
+_COLUMNS = ("path", "digest", "file_size", "file_time", "time")
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The frames measured at one commit, each with its filter: a file of a colour camera is a frame in several."""
+
+    snapshot: str
+    """The commit."""
+    files: frozenset[tuple[str, str, int, int]] = frozenset()
+    """Filter, path, size (bytes) and last change (ns) of each file."""
+    alike: frozenset[tuple[str, int, int]] = frozenset()
+    """Filter, size and mid-exposure time (ns; NaT as the smallest integer) of each frame: a copy has the same."""
+    digests: frozenset[tuple[str, str]] = frozenset()
+    """Filter and digest of each frame that has one."""
+    undigested: frozenset[tuple[str, str]] = frozenset()
+    """Filter and path of each file that could not be read at all, or was empty."""
+
+
+def holdings(session: Any) -> Holdings:
+    """The frames that a store holds.
+
+    Parameters
+    ----------
+    session : icechunk.Session
+        The commit to look at.
+    """
+    root = repository.root_group(session)
+    photometry = root.get(layout.PHOTOMETRY)
+    groups: list[Any] = list(photometry.groups()) if isinstance(photometry, zarr.Group) else []
+    columns: dict[str, list[Any]] = {name: [] for name in ("filter", *_COLUMNS)}
+    for encoded, group in groups:
+        for name in _COLUMNS:
+            columns[name] += np.asarray(group[name][:]).tolist()
+        columns["filter"] += [layout.decode_name(encoded)] * group["path"].shape[0]
+    filters, path, digest, size, changed, time = columns.values()
+    identified = list(zip(filters, path, digest, strict=True))
+    return Holdings(
+        session.snapshot_id,
+        files=frozenset(zip(filters, path, size, changed, strict=True)),
+        alike=frozenset(zip(filters, size, time, strict=True)),
+        digests=frozenset((f, d) for f, _, d in identified if d),
+        undigested=frozenset((f, p) for f, p, d in identified if not d),
+    )
