@@ -21,6 +21,7 @@ from ..io import bayer
 from ..kernels import aperture, detect, noise, psf, sky, transform
 from ..kernels.align import Pattern
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
+from ..kernels.order import median
 from ..kernels.psf import PsfModel
 from ..kernels.psf_centroid import fitted
 from .steps import Step, stepped
@@ -307,7 +308,7 @@ def _transform(
     # Centroid errors fall as 1/SNR down to what the pixel grid allows.
     error = np.hypot(fwhm / 2.3548 / np.maximum(found.snr, 1.0), 0.01)
     match = reference.pattern.match(found.x, found.y, error=error, kind=config.transform)
-    row["share"] = float(np.median(found.flux[match.index] / reference.match_flux[match.ref_index]))
+    row["share"] = median(found.flux[match.index] / reference.match_flux[match.ref_index])
     row.update(zip(_GEOMETRY, transform.decompose(match.matrix, reference.shape), strict=True))
     row.update(transform=match.matrix.ravel(), n_matched=match.n, match_rms=match.rms)
     return match.matrix

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_SATURATED
 from .centroid import GAUSSIAN_FWHM, gaussian_width, windowed
+from .order import median
 from .skygrid import sky_grid, steady
 
 #: The rms of white noise after smoothing with [1 2 1] x [1 2 1] / 16.
@@ -285,7 +286,7 @@ def find_stars(
     clear = np.flatnonzero(keep & (height > 20 * noise) & ~_saturated(mask, found, step))
     if len(clear):
         brightest = clear[np.argsort(-height[clear], kind="stable")[:BRIGHT]]
-        keep &= share > RELATIVE_SHARE * np.median(share[brightest])
+        keep &= share > RELATIVE_SHARE * median(share[brightest])
     stars = np.flatnonzero(keep)
     most = int(1.3 * n_max) + 10  # spare ones stand in for those that turn out to be one star
     if len(stars) > most:
@@ -314,7 +315,7 @@ def _maxima(pixels: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float
     sky, rms = sky_grid(pixels, rows, columns)
     if not np.isfinite(sky).any():
         return np.empty((6, 0)), np.empty(0)
-    usual = float(np.nanmedian(rms))
+    usual = median(rms[np.isfinite(rms)])
     # an image without noise still has rounding
     floor = max(0.1 * usual, 1e-6 * float(np.nanmax(abs(sky))), 1e-30)
     rms = np.maximum(steady(rms, np.full(rms.shape, 0.25 * usual)), floor)
@@ -348,15 +349,23 @@ def _share(found: NDArray[np.float64], sky: NDArray[np.float64]) -> NDArray[np.f
         return np.where(found[5] > away, (found[4] * found[5] - away) / (found[5] - away), 0.0)
 
 
+@njit(cache=True, nogil=True)
+def _near_saturated(mask, column, row, step):  # type: ignore[no-untyped-def]
+    ny, nx = mask.shape
+    near = np.zeros(len(column), np.bool_)
+    for k in range(len(column)):
+        j, i = int(column[k]) * step + step // 2, int(row[k]) * step + step // 2
+        for a in range(max(i - step, 0), min(i + step + 1, ny)):
+            for b in range(max(j - step, 0), min(j + step + 1, nx)):
+                near[k] |= mask[a, b] & PIXEL_SATURATED != 0
+    return near
+
+
 def _saturated(mask: NDArray[np.uint8] | None, found: NDArray[np.float64], step: int) -> NDArray[np.bool_]:
     """Whether a saturated pixel is among the nine of each maximum, found with pixels of `step` binned."""
-    near = np.zeros(found.shape[1], np.bool_)
-    if mask is None or not len(near):
-        return near
-    column, row = (found[k].astype(int) * step + step // 2 for k in (0, 1))
-    rows = np.clip(row[:, None, None] + np.arange(-step, step + 1)[:, None], 0, mask.shape[0] - 1)
-    columns = np.clip(column[:, None, None] + np.arange(-step, step + 1), 0, mask.shape[1] - 1)
-    return ((mask[rows, columns] & PIXEL_SATURATED) != 0).any(axis=(1, 2))
+    if mask is None:
+        return np.zeros(found.shape[1], np.bool_)
+    return _near_saturated(np.ascontiguousarray(mask), found[0], found[1], step)  # type: ignore[no-any-return]
 
 
 def _frame_fwhm(
@@ -371,4 +380,4 @@ def _frame_fwhm(
     bright = np.argsort(-height, kind="stable")[: min(60, max(5, len(height) // 2))]
     _, _, width = gaussian_width(pixels, found[0, bright], found[1, bright], found[3, bright])
     width = width[np.isfinite(width)]
-    return float(np.clip(GAUSSIAN_FWHM * np.median(width), 1.2, 12.0)) if len(width) else 3.0
+    return min(max(GAUSSIAN_FWHM * median(width), 1.2), 12.0) if len(width) else 3.0

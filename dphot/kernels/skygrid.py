@@ -84,17 +84,30 @@ def sky_grid(
     return sky.reshape(rows, columns), rms.reshape(rows, columns) / math.sqrt(2.0)
 
 
+@njit(cache=True, nogil=True)
+def _steady(grid, spread):  # type: ignore[no-untyped-def]
+    rows, columns = grid.shape
+    wide = np.empty((rows + 2, columns + 2))
+    wide[1:-1, 1:-1] = grid
+    wide[0, 1:-1], wide[-1, 1:-1] = 2 * grid[0] - grid[1], 2 * grid[-1] - grid[-2]
+    wide[:, 0], wide[:, -1] = 2 * wide[:, 1] - wide[:, 2], 2 * wide[:, -2] - wide[:, -3]
+    out, around = grid.copy(), np.empty(9)
+    for r in range(rows):
+        for c in range(columns):
+            for k in range(9):  # insertion sort
+                value, b = wide[r + k // 3, c + k % 3], k
+                while b > 0 and around[b - 1] > value:
+                    around[b] = around[b - 1]
+                    b -= 1
+                around[b] = value
+            if abs(grid[r, c] - around[4]) > spread[r, c]:
+                out[r, c] = around[4]
+    return out
+
+
 def steady(grid: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cells far off the median of their 3 x 3 surroundings replaced by it; linear slopes pass unchanged."""
     good = np.isfinite(grid)
     if not good.all():
         grid = np.where(good, grid, np.median(grid[good]) if good.any() else 0.0)
-    if min(grid.shape) < 3:
-        return grid
-    wide = np.empty((grid.shape[0] + 2, grid.shape[1] + 2))
-    wide[1:-1, 1:-1] = grid
-    wide[0, 1:-1], wide[-1, 1:-1] = 2 * grid[0] - grid[1], 2 * grid[-1] - grid[-2]
-    wide[:, 0], wide[:, -1] = 2 * wide[:, 1] - wide[:, 2], 2 * wide[:, -2] - wide[:, -3]
-    around = np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).reshape(*grid.shape, 9)
-    middle = np.partition(around, 4, axis=-1)[..., 4]
-    return np.where(abs(grid - middle) > spread, middle, grid)
+    return grid if min(grid.shape) < 3 else _steady(grid, spread)
