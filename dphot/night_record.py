@@ -14,6 +14,7 @@ import xarray as xr
 from . import schema
 from .config import Config
 from .flags import FrameFlag, decode
+from .graph.gain import PAIRS
 from .io.site import site_of
 from .planning import NightSeries
 
@@ -87,7 +88,7 @@ def series_record(
         "filter": series.filter,
         "object": series.light["object"],
         "telescope": {"name": series.light["telescope"], **{k: v for k, v in site.items() if not _unknown(v)}},
-        "missing": site_missing(site, series.light),
+        "missing": site_missing(site, series.light, reference.attrs),
         "frames": int(rows.sizes["time"]) + len(copies),
         "frames_used": int(rows.sizes["time"] - len(dropped)),
         "frames_dropped": dropped + copies,
@@ -101,7 +102,7 @@ def series_record(
         },
         "reference": {k: reference.attrs[k] for k in ("path", "night", "filter", "fwhm")}
         | {"stars": int(reference.sizes["star"]), "saturation": reference.attrs.get("saturation"),
-           "gain": reference.attrs.get("gain")},
+           **{k: reference.attrs.get(k) for k in ("gain", "gain_source")}},
         "config": asdict(config),
         "config_digest": config.digest(),
         "format": schema.FORMAT_VERSION,
@@ -116,8 +117,10 @@ def _unknown(value: Any) -> bool:
     return isinstance(value, float) and not np.isfinite(value)
 
 
-def site_missing(site: Mapping[str, Any], light: Record) -> list[dict[str, str]]:
-    """What is not known of the telescope, and what that costs."""
+def site_missing(
+    site: Mapping[str, Any], light: Record, reference: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """What is not known of the telescope, and what that costs; the reference's attributes tell the gain in use."""
     costs = {
         "latitude": "airmass is taken from the headers; barycentric times are up to 21 ms off",
         "longitude": "nights are split at noon UTC; airmass is taken from the headers",
@@ -125,7 +128,10 @@ def site_missing(site: Mapping[str, Any], light: Record) -> list[dict[str, str]]
         "diameter": "no scintillation estimate",
     }
     out = [{"name": k, "cost": cost} for k, cost in costs.items() if _unknown(site[k])]
-    if _unknown(light["gain"]):
+    if reference.get("gain_source") == PAIRS:
+        cost = f"{reference['gain']:.4g} e-/ADU are taken, estimated from pairs of flats and of bias frames"
+        out.append({"name": "gain", "cost": cost})
+    elif "gain" not in reference:
         cost = (
             "fluxes are in ADU; the errors of light curves rest on a gain that the stars' own scatter tells"
         )

@@ -67,7 +67,7 @@ def store_lines(store: Store) -> list[str]:
         f"{total['apertures']} apertures",
         f"  reference {PurePath(r['path']).name}: FWHM {r['fwhm']:.2f} px"
         + (f", saturated above {r['saturation']:g} ADU" if r["saturation"] else "")
-        + (f", gain {r['gain']:g} e-/ADU" if r["gain"] else ""),
+        + (f", gain {r['gain']:.4g} e-/ADU" if r["gain"] else ""),
     ]
     records = series_records(store)
     if len(records) > 1:
@@ -165,7 +165,7 @@ def curve_lines(result: Mapping[str, Any]) -> list[str]:
         f"  aperture {result['aperture']}, {result['aperture_radius']:.2f} px; "
         f"{len(weights)} comparison stars: {', '.join(shortened(weights, 'and {} more'))}",
         f"  point-to-point scatter {1e3 * result['scatter']:.2f} ppt; "
-        f"{1e3 * result['expected']:.2f} ppt expected without scintillation",
+        f"{1e3 * result['expected']:.2f} ppt expected",
     ]
 
 

@@ -266,7 +266,7 @@ class Telescope:
             Field and consequence.
         """
         costs = {
-            "gain": "fluxes stay in ADU and the errors lack the photon noise",
+            "gain": "estimated from pairs of flats and of bias frames; without them fluxes stay in ADU",
             "saturation": "taken from the frames themselves: a saturated star can go unnoticed",
             "latitude": "no airmass, and barycentric times are up to 21 ms off",
             "longitude": "nights are cut at noon UTC, no airmass, barycentric times up to 21 ms off",

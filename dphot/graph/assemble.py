@@ -79,7 +79,8 @@ def photometry_dataset(
     order = np.lexsort((ds.path.values.astype(str), ds.time.values.astype("int64"), timeless))
     ds = ds.isel(time=order)
     unit = "e-" if "gain" in reference.attrs else "ADU"
-    ds.attrs.update({"flux_unit": unit, **attrs})
+    gain = {k: reference.attrs[k] for k in ("gain", "gain_source") if k in reference.attrs}
+    ds.attrs.update({"flux_unit": unit, **gain, **attrs})
     validate(ds, PHOTOMETRY, tuple(PHOTOMETRY))
     return annotate(ds, PHOTOMETRY, unit)
 

@@ -31,6 +31,8 @@ def masters_to_dataset(masters: Masters) -> xr.Dataset:
     images = {name: (("y", "x"), getattr(masters, name)) for name in ("bias", "dark_rate", "flat")}
     ds = xr.Dataset({**images, "bad": (("y", "x"), masters.bad.astype(np.uint8))})
     ds.attrs["flat_variance"] = float(masters.flat_variance)
+    if np.isfinite(masters.gain):
+        ds.attrs["gain"] = float(masters.gain)
     return ds
 
 
@@ -39,7 +41,8 @@ def masters_from_dataset(ds: xr.Dataset) -> Masters:
     bias, dark_rate, flat = (
         np.ascontiguousarray(ds[name].values, dtype=np.float32) for name in ("bias", "dark_rate", "flat")
     )
-    return Masters(bias, dark_rate, flat, ds["bad"].values.astype(bool), float(ds.attrs["flat_variance"]))
+    numbers = float(ds.attrs["flat_variance"]), float(ds.attrs.get("gain", np.nan))
+    return Masters(bias, dark_rate, flat, ds["bad"].values.astype(bool), *numbers)
 
 
 def masters_of(ds: xr.Dataset | None, record: Mapping[str, Any]) -> Masters:

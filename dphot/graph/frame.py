@@ -46,6 +46,8 @@ class Masters:
     bad: np.ndarray
     flat_variance: float = 0.0
     """Relative variance of a flat pixel where the flat is 1; elsewhere it goes as 1 / flat."""
+    gain: float = np.nan
+    """e-/ADU from pairs of flats; NaN where it is known otherwise, or not at all."""
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> Masters:

@@ -13,6 +13,7 @@ from ..config import Config
 from ..io.choice import Choice, dark_misfit
 from ..kernels.calibrate import calibrate
 from ..kernels.combine import bad_pixels, clipped_mean, typical_variance
+from . import gain
 from .flats import good_flats
 from .frame import linearity_of, trimmed_shape
 from .inputs import bands, each, read, usable_of
@@ -118,6 +119,11 @@ def build(
     config = config or Config()
     if linearity and not (usable["bias"] or choice.dark_is_pedestal or light["overscan"]):
         notes.append("the linearity correction counts from 0 ADU: there is neither bias nor overscan")
+    found = {}
+    if flats and not (config.gain or np.isfinite(light["gain"])):
+        pedestals = usable["dark"] if choice.dark_is_pedestal else usable["bias"]
+        found = gain.estimate(pedestals, flats, images["bias"], images["dark_rate"], client, linearity)
+        notes += [gain.in_words(found)] if found else []
     if lights and not usable["dark"] and config.pattern != "off" and not light["calibrated"]:
         dark, note = from_lights(lights, images["bias"], images["flat"], config, client)
         images["bias"] = images["bias"] if dark is None else images["bias"] + dark
@@ -141,5 +147,6 @@ def build(
         digests={str(r["path"]): r["digest"] for records in usable.values() for r in records},
         missing=missing,
         notes=notes,
+        **found,
     )
     return ds

@@ -23,6 +23,7 @@ from ..kernels.align import match
 from ..kernels.calibrate import estimate_saturation
 from . import frame as chain
 from .context import Handle, load_masters, reference_to_dataset
+from .gain import PAIRS
 from .run import Failed, run
 from .stars import add_target, read_star_list
 
@@ -263,8 +264,8 @@ def make(
         raise InputError(
             f"apertures: the smallest, of {smallest:.1f} px, does not fit a frame of {image.shape[1]}x{image.shape[0]}"
         )
-    gain = config.gain or record["gain"]
-    unit = gain if np.isfinite(gain) else 1.0
+    gain, source = _gain(record, masters, config)
+    unit = gain if source else 1.0
     wcs = _wcs(record)
     if config.stars:
         star_x, star_y = read_star_list(config.stars, wcs, image.shape)
@@ -283,12 +284,13 @@ def make(
         star_flags=_neighbour_flags(star_x, star_y, sources, model.fwhm),
         match_x=found.x, match_y=found.y, match_flux=found.flux,
         near_x=sources["x"].astype(float), near_y=sources["y"].astype(float),
-        near_radius=_spoiling_radius(sources["flux"], model, rms), fwhm=float(model.fwhm), gain=float(gain or np.nan),
+        near_radius=_spoiling_radius(sources["flux"], model, rms), fwhm=float(model.fwhm), gain=gain,
         saturation=saturation, beta=float(model.beta),
     )  # fmt: skip
     ds = reference_to_dataset(reference)
     ds["image"] = ("y", "x"), image
     ds["star_flux"] = "star", star_flux * unit
+    ds.attrs["gain_source"] = source
     ra, dec = _sky_positions(wcs, star_x, star_y)
     ds["star_ra"], ds["star_dec"] = ("star", ra), ("star", dec)
     ds["psf"] = ("psf_y", "psf_x"), stamp
@@ -300,6 +302,12 @@ def make(
     if record["exposure"] > 0:
         ds.attrs["exposure"] = float(record["exposure"])
     return ds
+
+
+def _gain(record: Record, masters: chain.Masters, config: Config) -> tuple[float, str]:
+    """Gain (e-/ADU) that all fluxes of the store are measured with, and whence; NaN and nothing if unknown."""
+    known = {"settings": config.gain or np.nan, "header or telescope": record["gain"], PAIRS: masters.gain}
+    return next(((float(v), source) for source, v in known.items() if np.isfinite(v)), (np.nan, ""))
 
 
 def _neighbour_flags(x: np.ndarray, y: np.ndarray, sources: np.ndarray, fwhm: float) -> np.ndarray:

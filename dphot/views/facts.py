@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ..flags import FrameFlag, StarFlag
+from ..graph.gain import PAIRS
 from . import prepare, select
 
 
@@ -68,6 +69,8 @@ def facts(
     scintillation = lc["scintillation"].values if "scintillation" in lc.variables else np.empty(0)
     if np.isfinite(scintillation).any():
         out.append(("Scintillation expected", f"{ppt(float(np.nanmedian(scintillation)))} per frame"))
+    if lc.attrs.get("gain_source") == PAIRS:
+        out.append(("Gain", f"{lc.attrs['gain']:.4g} e-/ADU, estimated from pairs of flats"))
     if "gain_from_scatter" in lc.attrs:
         gain, error = (lc.attrs[k] for k in ("gain_from_scatter", "gain_from_scatter_err"))
         told = f"{gain:.3g} +- {error:.2g} e-/ADU, from the scatter of the stars"
