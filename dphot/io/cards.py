@@ -108,13 +108,15 @@ def number(value: Any) -> float:
     return float("nan")
 
 
-def parse(text: str) -> Header:
+def parse(text: str, pixels_only: bool = False) -> Header:
     """Keywords and values of header cards.
 
     Parameters
     ----------
     text : str
         Cards of 80 characters each, END included or not.
+    pixels_only : bool
+        Only those that tell how pixels are stored.
     """
     header = Header()
     header.text = text
@@ -122,6 +124,8 @@ def parse(text: str) -> Header:
     for i in range(0, len(text), 80):
         card = text[i : i + 80]
         key = card[:8].rstrip()
+        if pixels_only and not (_STRUCTURE.match(key) or key in ("ZBLANK", "END")):
+            continue
         if card[8:10] == "= ":
             value = _value(card[10:])
         elif key == "HIERARCH" and "=" in card:
@@ -171,7 +175,7 @@ def _value(field: str) -> Any:
     return value if value == value else text
 
 
-def walk(stream: BinaryIO, path: str) -> Iterator[Header]:
+def walk(stream: BinaryIO, path: str, pixels_only: bool = False) -> Iterator[Header]:
     """The headers of a FITS stream one after the other, read only as far as they are asked for.
 
     Parameters
@@ -180,6 +184,8 @@ def walk(stream: BinaryIO, path: str) -> Iterator[Header]:
         Seekable, at its beginning.
     path : str
         Named in errors.
+    pixels_only : bool
+        As for `parse`.
 
     Raises
     ------
@@ -191,7 +197,7 @@ def walk(stream: BinaryIO, path: str) -> Iterator[Header]:
         raw = _header_bytes(stream, offset, index, path)
         if raw is None:
             return
-        header = parse(raw.decode("latin-1"))
+        header = parse(raw.decode("latin-1"), pixels_only)
         header.hdu, header.offset = index, offset + -(-len(raw) // BLOCK) * BLOCK
         naxis = int(number(header.get("NAXIS", 0)) or 0)
         axes = [int(header.get(f"NAXIS{i}", 0)) for i in range(1, naxis + 1)]
@@ -256,7 +262,9 @@ def is_image(header: Header) -> bool:
     return len(header.shape) == 2 and min(header.shape) > 0
 
 
-def find_image(stream: BinaryIO, path: str, hdu: int | None = None, size: int | None = None) -> Header:
+def find_image(
+    stream: BinaryIO, path: str, hdu: int | None = None, size: int | None = None, pixels_only: bool = False
+) -> Header:
     """The header of the image in a FITS stream.
 
     Parameters
@@ -269,6 +277,8 @@ def find_image(stream: BinaryIO, path: str, hdu: int | None = None, size: int | 
         HDU to use; default: the first that holds a 2-D image.
     size : int, optional
         Length of the stream in bytes where that is known: its data must fit in.
+    pixels_only : bool
+        As for `parse`.
 
     Returns
     -------
@@ -282,7 +292,7 @@ def find_image(stream: BinaryIO, path: str, hdu: int | None = None, size: int | 
     """
     primary: Header | None = None
     seen: list[str] = []
-    for header in walk(stream, path):
+    for header in walk(stream, path, pixels_only):
         primary = header if primary is None else primary
         if hdu is not None and header.hdu < hdu:
             continue

@@ -44,7 +44,7 @@ class FitsReader:
     def pixels(self, path: str, hdu: int | None = None) -> NDArray[Any]:
         stream, size = open_stream(path)
         with stream:
-            header = _guarded(path, lambda: find_image(stream, path, hdu, size))
+            header = _guarded(path, lambda: find_image(stream, path, hdu, size, pixels_only=True))
             if header.compressed:
                 stream.seek(0)
                 return _unpack(stream.read(), header, path)
@@ -68,7 +68,8 @@ class FitsReader:
             raise FrameError(path, f"cannot be read: {error.strerror or error}") from error
         digest = hashlib.sha256(buffer).hexdigest()
         data = decompress(buffer, path)
-        header = _guarded(path, lambda: find_image(cast(BinaryIO, _Memory(data)), path, hdu, len(data)))
+        memory = cast(BinaryIO, _Memory(data))
+        header = _guarded(path, lambda: find_image(memory, path, hdu, len(data), pixels_only=True))
         if header.compressed:
             return _unpack(data, header, path), digest
         count = int(np.prod(header.shape))
