@@ -20,6 +20,7 @@ from .cube import cube
 from .differential import differential
 from .io.choice import choose as choose_calibration
 from .io.frames import FrameTable, scan
+from .light_curves import light_curve
 from .photometry import photometry
 from .reduction import reduce
 from .store import Store
@@ -53,6 +54,7 @@ __all__ = [
     "cube",
     "differential",
     "export",
+    "light_curve",
     "make_reference",
     "masters",
     "open",

@@ -8,18 +8,13 @@ import numpy as np
 import xarray as xr
 
 from .errors import InputError
-from .flags import FrameFlag, StarFlag
+from .flags import LOST, UNFIT
 from .graph.stars import parse_target
 from .io.site import sky_degrees
-from .kernels import ensemble, noise
+from .kernels import ensemble, nightly, noise
 from .kernels.gain import gain_from_scatter
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
-#: A star's point with one of these flags weighs nothing in an artificial star. EDGE is not among them: apertures that
-#: leave the frame have no flux, and the smaller ones are as good as any.
-UNFIT = StarFlag.SATURATED | StarFlag.NONFINITE | StarFlag.NONLINEAR
-#: A frame with one of these flags gives no differential flux.
-LOST = FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS
 #: A comparison star is good in at least this share of the frames that the target is measured in.
 PRESENT = 0.8
 #: Rounds in which the gain from the stars' scatter and the ensemble's own noise settle.
@@ -150,6 +145,7 @@ def differential(
         weight=(("aperture", "star"), weight),
         scatter=("aperture", ensemble.point_scatter(diff[:, :, star])),
     )
+    ds["night_level"] = ("time", "aperture"), nightly.night_levels(_nights(ds), diff[:, :, star])
     used = np.flatnonzero(weight[aperture] > 0)
     ds.attrs.update(
         target=star,
@@ -161,6 +157,10 @@ def differential(
         ds.attrs["gain_from_scatter"], ds.attrs["gain_from_scatter_err"] = gain
     validate(ds, DIFFERENTIAL, tuple(DIFFERENTIAL))
     return annotate(ds, DIFFERENTIAL)
+
+
+def _nights(ds: xr.Dataset) -> np.ndarray:
+    return ds["night"].values if "night" in ds else np.full(ds.sizes["time"], "")
 
 
 class _Fluxes:

@@ -28,6 +28,12 @@ class FrameFlag(IntFlag):
     CALIBRATION_MISSING = 32  # measured without a calibration that is usual
 
 
+#: A star's point with one of these flags weighs nothing in an artificial star. EDGE is not among them: apertures that
+#: leave the frame have no flux, and the smaller ones are as good as any.
+UNFIT = StarFlag.SATURATED | StarFlag.NONFINITE | StarFlag.NONLINEAR
+#: A frame with one of these flags gives no differential flux.
+LOST = FrameFlag.UNREADABLE | FrameFlag.ALIGN_FAILED | FrameFlag.FEW_STARS
+
 #: A pixel's own bits inside the kernels (uint8 masks); they become star flags.
 PIXEL_SATURATED, PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_NONLINEAR = 1, 4, 16, 64, 32
 

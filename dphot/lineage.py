@@ -37,8 +37,9 @@ def commit_facts(night: str, records: Sequence[Mapping[str, Any]]) -> Result:
     Returns
     -------
     dict
-        `night`, `filters`, `frames` (found), `frames_used`, `config_digest`, `software`, and `precision`: filter to the
-        scatter of its steadiest star from point to point (relative), where it is known.
+        `night`, `filters`, `frames` (found), `frames_used`, `config_digest`, `software`. The transaction adds what
+        became of the ensemble: `precision` (filter to the scatter of its steadiest star from point to point, relative),
+        and the stars `demoted` and `restored`.
     """
     return {
         "night": night,
@@ -47,7 +48,6 @@ def commit_facts(night: str, records: Sequence[Mapping[str, Any]]) -> Result:
         "frames_used": sum(r["frames_used"] for r in records),
         "config_digest": records[0]["config_digest"],
         "software": records[0]["software"],
-        "precision": {r["filter"]: r["precision"] for r in records if r.get("precision") is not None},
     }
 
 

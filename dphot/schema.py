@@ -136,6 +136,7 @@ _DIFFERENTIAL = [
         ("time", "aperture"),
         [
             ("artificial", "f", "", "artificial star of the target, normalised to a mean of 1"),
+            ("night_level", "f", "", "median of the target's differential flux in the night"),
         ],
     ),
     *_table(

@@ -17,7 +17,7 @@ LAYERS = [
     {"io", "store"},
     {"graph", "cluster"},
     {"cube", "calibration", "alignment", "photometry", "differential"},
-    {"lineage", "checking"},
+    {"lineage", "checking", "light_curves"},
     {"identity", "planning", "night_record", "other_field", "night"},
     {"phot", "changes", "saying"},
     {"append", "reduction", "summaries", "views", "formats"},

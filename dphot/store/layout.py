@@ -14,6 +14,7 @@ PHOTOMETRY = "photometry"
 STACK = "stack"
 NIGHTS = "nights"
 HISTORY = "history"
+ENSEMBLE = "ensemble"
 
 #: The name of a filter that is not known; no quoted name can be a lone percent sign.
 _EMPTY = "%"
@@ -59,6 +60,11 @@ def masters_group(name: str) -> str:
 def photometry_group(filter: str) -> str:
     """Path of the photometry in one filter."""
     return f"{PHOTOMETRY}/{encode_name(filter)}"
+
+
+def ensemble_group(filter: str) -> str:
+    """Path of what each night tells of each star in one filter."""
+    return f"{ENSEMBLE}/{encode_name(filter)}"
 
 
 def stack_group(filter: str, night: str) -> str:

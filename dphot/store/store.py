@@ -149,6 +149,20 @@ class Store:
         return Lazy(self._children(layout.PHOTOMETRY), load, "photometry")
 
     @property
+    def ensemble(self) -> Lazy[xr.Dataset]:
+        """Filter to what each night tells of each star (night, aperture, star), in memory, in order of the nights.
+
+        `level` and `level_err` (flux without the night's common variation), `rms`, `scatter` (from point to point) and
+        `noise` (expected), relative; `points`. Attribute ``variable``: the stars that are no comparisons.
+        """
+
+        def load(filter: str) -> xr.Dataset:
+            with repository.errors(self.path, f"ensemble of {filter!r}"):
+                return reading.read_dataset(self.session, layout.ensemble_group(filter)).sortby("night")
+
+        return Lazy(self._children(layout.ENSEMBLE), load, "ensemble")
+
+    @property
     def frames(self) -> Lazy[Lazy[xr.Dataset]]:
         """Filter to night to its raw frames, ``raw`` (time, y, x), lazy, in order of time."""
         return self._nested(layout.FRAMES, lambda f, n: self._open(layout.frames_group(f, n), _FRAMES_CHUNK))

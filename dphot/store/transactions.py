@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, layout, lock, reading, repository, series
+from . import encodings, ensemble, layout, lock, reading, repository, series
 from .holdings import Holdings, holdings
 
 
@@ -72,6 +72,7 @@ class Transaction:
         self.message = message
         self.metadata = dict(metadata or {})
         """Kept with the commit at the end; may be added to until then."""
+        self._ensemble: dict[str, dict[str, Any]] = {}
         self.snapshot: str | None = None
         """Identity of the last commit; None where there was nothing to commit."""
         self._repo = repo
@@ -271,6 +272,12 @@ class Transaction:
         """
         with repository.errors(self.path, f"photometry in {filter!r}"):
             series.append(self.root, filter, ds)
+            verdict = ensemble.update(self.root, filter, ds)
+        for key in ("demoted", "restored"):
+            if stars := getattr(verdict, key):
+                self._ensemble.setdefault(key, {})[filter] = stars
+        if np.isfinite(verdict.precision):
+            self._ensemble.setdefault("precision", {})[filter] = verdict.precision
 
     def _write(self, group: str, ds: xr.Dataset) -> None:
         with repository.errors(self.path, group):
@@ -288,7 +295,8 @@ class Transaction:
         with repository.errors(self.path, "the commit failed, the store is as it was"):
             try:
                 self._session.merge(self.fork)
-                self.snapshot = self._session.commit(message, metadata=encodings.plain(metadata, "metadata"))
+                kept = encodings.plain({**metadata, **self._ensemble}, "metadata")
+                self.snapshot = self._session.commit(message, metadata=kept)
             except icechunk.ConflictError as error:
                 raise ConflictError(
                     f"{self.path}: another writer committed first; nothing was stored, run it again"

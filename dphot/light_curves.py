@@ -1,0 +1,138 @@
+"""One star's light curve over all nights of a store, from as little of it as that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from .differential import find_star
+from .errors import InputError
+from .flags import LOST, UNFIT
+from .kernels import ensemble, nightly
+from .schema import DIFFERENTIAL, annotate
+from .store import Store
+
+_TABLES = ("level", "level_err", "rms", "noise", "points")
+#: A comparison star is measured in at least this share of the nights in which the target is.
+PRESENT = 0.5
+
+
+def light_curve(
+    store: Store,
+    target: int | str | tuple[float, float] | None = None,
+    filter: str | None = None,
+    aperture: int | None = None,
+    comparisons: Sequence[int] | None = None,
+    exclude: Sequence[int] = (),
+) -> xr.Dataset:
+    """The differential light curve of a star over all nights of a store, on one scale.
+
+    The aperture and the weights of the comparison stars come from what the store keeps of each night
+    (`Store.ensemble`): a star that varies from night to night weighs as little as one that varies within a night.
+    Only one aperture is read.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    target : int, str or (float, float), optional
+        The target (see `dphot.differential.find_star`); by default that of the reduction, or the brightest star.
+    filter : str, optional
+        Needed where the store holds several.
+    aperture : int, optional
+        The aperture; by default that in which the target scatters least from point to point, over all nights.
+    comparisons, exclude : sequence of int, optional
+        Comparison stars, by default all that are steady enough to weigh something; stars that are never used.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `dphot.differential` gives it, with one aperture, whose index is the coordinate ``aperture``. `night_level`
+        is the median of the target's nights: ``diff_flux / night_level`` has the offsets of the nights taken off.
+
+    Raises
+    ------
+    InputError
+        If the filter or the target is not there, or no comparison star is left.
+    """
+    names = list(store.photometry)
+    if filter is None and len(names) == 1:
+        filter = names[0]
+    if filter not in names:
+        raise InputError(
+            f"filter {filter!r}: {store.path} holds {', '.join(map(repr, names)) or 'no photometry'}"
+        )
+    obs = store.photometry[filter]
+    star = find_star(obs, str(obs.attrs.get("target", "")) or 0 if target is None else target)
+    nights = store.ensemble[filter]
+    if aperture is None:
+        aperture = _best(nights, star)
+    elif not 0 <= aperture < obs.sizes["aperture"]:
+        raise InputError(
+            f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}"
+        )
+
+    tables = [nights[name].values[:, aperture].astype(np.float64) for name in _TABLES]
+    use = _candidates(tables[0], star, comparisons, exclude)
+    level, level_err, rms, noise, points = tables
+    judged = nightly.judge(level, level_err, rms, noise, points, use)
+    expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
+    one = obs.isel(aperture=[aperture]).compute()
+    lost = (one.frame_flags.values & int(LOST)) != 0
+    good = ((one["flags"].values & int(UNFIT)) == 0) & ~lost[:, None]
+    flux = np.where(lost[:, None], np.nan, one.flux.values[:, 0])
+    twinkling = np.nan_to_num(one.scintillation.values)[:, None] * flux
+    error = np.hypot(one.flux_err.values[:, 0], twinkling)
+    artificial, diff, diff_err = nightly.light_curves(flux, error, good, judged, expected)
+    cube = ("time", "aperture", "star")
+    ds = one.assign(
+        diff_flux=(cube, diff[:, None]),
+        diff_err=(cube, diff_err[:, None]),
+        artificial=(("time", "aperture"), artificial[:, [star]]),
+        weight=(("aperture", "star"), judged.weight[None]),
+        scatter=("aperture", ensemble.point_scatter(diff[:, [star]])),
+    )
+    ds["night_level"] = ("time", "aperture"), nightly.night_levels(ds.night.values, diff[:, [star]])
+    used = np.flatnonzero(judged.weight > 0)
+    ds.attrs.update(
+        target=star,
+        aperture=0,
+        comparisons=[int(i) for i in used[np.argsort(-judged.weight[used], kind="stable")]],
+        method="Broeg et al. 2005, weights of all nights",
+    )
+    return annotate(ds, DIFFERENTIAL)
+
+
+def _best(nights: xr.Dataset, star: int) -> int:
+    """The aperture in which a star scatters least, over the nights."""
+    scatter = nights["scatter"].values[:, :, star]
+    nowhere = ~np.isfinite(scatter).any(axis=0)
+    if nowhere.all():  # nights of one or two frames: the levels of the nights tell
+        level = nights["level"].values[:, :, star]
+        noise = nights["level_err"].values[:, :, star] / level
+        scatter, nowhere = noise, ~np.isfinite(noise).any(axis=0)
+    if nowhere.all():
+        raise InputError(f"target: star {star} is measured in no night")
+    typical = np.nanmedian(np.where(nowhere, np.inf, scatter), axis=0)
+    return int(np.argmin(typical))
+
+
+def _candidates(
+    level: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
+) -> np.ndarray:
+    """Which stars may be comparisons (bool for each star)."""
+    n = level.shape[1]
+    unknown = [i for i in (*(comparisons or ()), *exclude) if not 0 <= i < n]
+    if unknown:
+        raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
+    measured = np.isfinite(level) & (level > 0)
+    mine = measured[:, star]
+    use = measured[mine].mean(axis=0) >= PRESENT if mine.any() else np.zeros(n, bool)
+    if comparisons is not None:
+        use = np.isin(np.arange(n), list(comparisons))
+    use[[star, *exclude]] = False
+    if not use.any():
+        raise InputError("comparisons: no star is left; name some, or exclude fewer")
+    return use

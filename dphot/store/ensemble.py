@@ -1,0 +1,137 @@
+"""The ensemble of comparison stars lives with the store: what each night tells of each star, beside the photometry.
+
+Whoever appends rows leaves the summary of their nights. From these few numbers the stars are judged anew at each
+commit, and a light curve over years finds its aperture, its comparisons and their weights without reading all that was
+measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from ..flags import LOST, UNFIT
+from ..kernels import nightly
+from . import encodings, layout, series
+
+#: Nights to a chunk: a commit rewrites the last one.
+_NIGHTS = 8
+_STARS = 128
+_NAMES = tuple(f.name for f in fields(nightly.Night))
+_ORDER = ("time", "digest", "path")
+
+
+@dataclass
+class Verdict:
+    """What an append changed in the judgement of one filter."""
+
+    demoted: list[int] = field(default_factory=list)
+    """Stars that now turn out to vary."""
+    restored: list[int] = field(default_factory=list)
+    """Stars that are comparisons again."""
+    precision: float = np.nan
+    """Scatter of the steadiest star from point to point (relative), in the last night appended."""
+
+
+def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:
+    """Summarise the nights of rows that were appended, and judge the stars anew.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        The store's root, with the rows.
+    filter : str
+        The filter.
+    ds : xarray.Dataset
+        The rows.
+    """
+    path = layout.ensemble_group(filter)
+    names = ds["night"].values.astype(object).astype(str) if "night" in ds else np.full(ds.sizes["time"], "")
+    verdict = Verdict()
+    for night in sorted(set(names)):
+        rows = {str(k): v.values for k, v in ds.isel(time=np.flatnonzero(names == night)).variables.items()}
+        group = root.get(path)
+        place = None if group is None else _place(group, night)
+        if place is not None:
+            rows = _stored(root, filter, night)
+        summary = _summarise(rows)
+        _write(root, path, night, place, summary)
+        if np.isfinite(summary.scatter).any():
+            verdict.precision = float(np.nanmin(summary.scatter))
+    group = root[path]
+    assert isinstance(group, zarr.Group)
+    before = {int(i) for i in encodings.restore(group.attrs.asdict()).get("variable", [])}
+    now = set(_variable(dict(group.arrays())))
+    if before != now:
+        group.attrs["variable"] = sorted(now)
+    verdict.demoted, verdict.restored = sorted(now - before), sorted(before - now)
+    return verdict
+
+
+def _place(group: Any, night: str) -> int | None:
+    found = np.flatnonzero(_texts(group["night"]) == night)
+    return int(found[0]) if found.size else None
+
+
+def _texts(array: zarr.Array) -> np.ndarray:
+    return np.asarray(array[:]).astype(object).astype(str)
+
+
+def _stored(root: zarr.Group, filter: str, night: str) -> dict[str, np.ndarray]:
+    """All rows of a night that the store holds."""
+    arrays = dict(root[layout.photometry_group(filter)].arrays())  # type: ignore[union-attr]
+    rows = np.flatnonzero(_texts(arrays["night"]) == night)
+    wanted = {"flux", "flux_err", "flags", "frame_flags", "scintillation", *_ORDER} & set(arrays)
+    return {name: np.asarray(arrays[name].oindex[rows]) for name in wanted}
+
+
+def _summarise(rows: dict[str, np.ndarray]) -> nightly.Night:
+    """The summary of a night's rows: the same in whatever order they came."""
+    keys = [rows[k].astype(object).astype(str) if rows[k].dtype.kind in "OTU" else rows[k].astype(np.int64)
+            for k in reversed(_ORDER) if k in rows]  # fmt: skip
+    order = np.lexsort(keys)
+    flux, flux_err = (rows[k][order].astype(np.float64) for k in ("flux", "flux_err"))
+    good = np.ones((len(order), flux.shape[2]), bool)
+    if "flags" in rows:
+        good &= (rows["flags"][order].astype(np.int64) & int(UNFIT)) == 0
+    if "frame_flags" in rows:
+        good &= ((rows["frame_flags"][order].astype(np.int64) & int(LOST)) == 0)[:, None]
+    if "scintillation" in rows:
+        flux_err = np.hypot(flux_err, np.nan_to_num(rows["scintillation"][order])[:, None, None] * flux)
+    return nightly.summarise(flux, flux_err, good)
+
+
+def _write(root: zarr.Group, path: str, night: str, place: int | None, summary: nightly.Night) -> None:
+    values = {name: getattr(summary, name)[None].astype(np.float32) for name in _NAMES}
+    values["level"] = summary.level[None]
+    label = np.array([night], np.dtypes.StringDType())
+    if path not in root:
+        group = root.create_group(path)
+        encodings.create(group, "night", ("night",), label, {}, (1024,))
+        for name, value in values.items():
+            chunks = (_NIGHTS, value.shape[1], min(value.shape[2], _STARS))
+            encodings.create(group, name, ("night", "aperture", "star"), value, {}, chunks)
+        return
+    arrays = dict(root[path].arrays())  # type: ignore[union-attr]
+    for name, value in {"night": label, **values}.items():
+        if place is None:
+            series.extend(arrays[name], value)
+        else:
+            arrays[name][place] = value[0]
+
+
+def _variable(arrays: dict[str, zarr.Array]) -> list[int]:
+    """Stars that vary beyond doubt, in the aperture in which stars are steadiest."""
+    scatter = np.asarray(arrays["scatter"][:])
+    measured = np.isfinite(scatter).any(axis=(0, 2))
+    typical = [np.nanmedian(scatter[:, i]) if there else np.inf for i, there in enumerate(measured)]
+    aperture = int(np.argmin(typical)) if measured.any() else len(typical) // 2
+    order = np.argsort(_texts(arrays["night"]), kind="stable")
+    tables = (
+        np.asarray(arrays[k][:, aperture])[order] for k in ("level", "level_err", "rms", "noise", "points")
+    )
+    return [int(i) for i in np.flatnonzero(nightly.judge(*tables).variable)]

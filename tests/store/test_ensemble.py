@@ -1,0 +1,78 @@
+"""The ensemble that lives with the store: the same whatever the order of arrival, and its verdicts in the history."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from dphot.store import Store
+
+STARS = 12
+BRIGHT = 10 ** np.random.default_rng(1).uniform(5, 6, STARS)
+
+
+@pytest.fixture
+def measured(night):
+    """A maker of nights of photon noise; star 3 changes by 3 % from night to night after the fourth."""
+
+    def make(day, frames=30):
+        rng = np.random.default_rng(day)
+        ds = night(day, frames=frames, stars=STARS)
+        signal = np.ones(STARS)
+        signal[3] = 1.0 if day <= 4 else 1 + 0.03 * (-1) ** day
+        flux = BRIGHT * signal * (1 + 0.03 * rng.normal(size=(frames, 1, 1))) * np.ones((1, 3, 1))
+        error = np.sqrt(flux)
+        zero = np.uint16(0)
+        return ds.assign(
+            flux=(ds.flux.dims, flux + error * rng.normal(size=flux.shape)),
+            flux_err=(ds.flux.dims, error),
+            flags=ds["flags"] * zero,
+            frame_flags=ds.frame_flags * zero,
+            scintillation=ds.scintillation * 0,
+        )
+
+    return make
+
+
+def append(store, *parts):
+    with store.transaction("night", {"night": str(parts[0].night.values[0])}) as tx:
+        for part in parts:
+            tx.append_photometry("r", part)
+
+
+def test_the_history_says_when_a_star_was_demoted(tmp_path, measured):
+    store = Store.create(tmp_path / "a.dphot", {})
+    for day in range(1, 12):
+        append(store, measured(day))
+    demoted = {c.metadata["night"]: c.metadata["demoted"] for c in store.history() if "demoted" in c.metadata}
+    assert len(demoted) == 1
+    (when,) = demoted
+    assert demoted[when] == {"r": [3]} and when == "2026-11-05"
+    assert store.ensemble["r"].attrs["variable"] == [3]
+    assert all(
+        c.metadata["precision"]["r"] == pytest.approx(1 / np.sqrt(BRIGHT.max()), rel=0.5)
+        for c in store.history()[:-1]
+    )
+
+
+def test_the_order_of_arrival_and_late_frames_change_no_bit(tmp_path, measured):
+    nights = [measured(day) for day in range(1, 7)]
+    at_once = Store.create(tmp_path / "a.dphot", {})
+    append(at_once, xr.concat(nights, "time", data_vars="minimal"))
+    late = Store.create(tmp_path / "b.dphot", {})
+    for ds in nights[::-1]:
+        append(late, ds.isel(time=slice(20, None)))
+    for ds in (nights[2], nights[0], *nights[3:], nights[1]):
+        append(late, ds.isel(time=slice(20)))
+    xr.testing.assert_identical(at_once.ensemble["r"].drop_attrs(), late.ensemble["r"].drop_attrs())
+    assert at_once.ensemble["r"].attrs["variable"] == late.ensemble["r"].attrs["variable"]
+    assert at_once.ensemble["r"].night.values.tolist() == [f"2026-11-0{d}" for d in range(1, 7)]
+
+
+def test_lost_frames_and_flagged_points_do_not_count(tmp_path, measured):
+    ds = measured(1)
+    ds["frame_flags"][:5] = 2
+    ds["flags"][10:, 7] = 1
+    store = Store.create(tmp_path / "a.dphot", {})
+    append(store, ds)
+    points = store.ensemble["r"].points.values[0]
+    assert (points[:, 7] == 5).all() and (points[:, 0] == 25).all()

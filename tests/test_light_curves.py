@@ -1,0 +1,66 @@
+"""Light curves over the nights of a store."""
+
+import numpy as np
+import pytest
+
+import dphot
+from dphot.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def two_nights(tmp_path_factory):
+    """Two small simulated nights of one field, reduced, and the truth of each."""
+    from dphot import simulate
+
+    folder = tmp_path_factory.mktemp("two")
+    folders = simulate.write_nights(
+        folder, nights=2, frames=8, size=256, seed=3, stars=60, bias=3, darks=0, flats=3
+    )
+    return dphot.reduce([str(f) for f in folders], folder / "two.dphot", workers=0, stack=False)
+
+
+def test_it_is_the_curve_of_differential_to_its_errors(two_nights):
+    lc = dphot.light_curve(two_nights, target=5)
+    (obs,) = two_nights.photometry.values()
+    aperture = int(lc.aperture[0])
+    whole = dphot.differential(obs, target=5, aperture=aperture)
+    a, b = lc.diff_flux.values[:, 0, 5], whole.diff_flux.values[:, aperture, 5]
+    err = whole.diff_err.values[:, aperture, 5]
+    assert np.std((a - b) / err) < 0.5 and abs(np.median(a) - 1) < 1e-6
+    np.testing.assert_allclose(lc.diff_err.values[:, 0, 5], err, rtol=0.2)
+    assert (
+        lc.attrs["target"] == 5 and 5 not in lc.attrs["comparisons"] and lc.weight.sum() == pytest.approx(1)
+    )
+    assert lc.sizes["time"] == 16 and lc.sizes["aperture"] == 1
+
+
+def test_offsets_of_the_nights_can_be_taken_off(two_nights):
+    for lc in (
+        dphot.light_curve(two_nights, target=2),
+        dphot.differential(next(iter(two_nights.photometry.values())), 2),
+    ):
+        curve = (lc.diff_flux.isel(star=2) / lc.night_level).values
+        for night in np.unique(lc.night.values.astype(str)):
+            levels = np.nanmedian(curve[lc.night.values == night], axis=0)
+            np.testing.assert_allclose(levels[np.isfinite(levels)], 1, rtol=1e-12)
+
+
+def test_choices(two_nights):
+    lc = dphot.light_curve(two_nights, target=1, aperture=7, comparisons=[0, 3, 4], exclude=[3])
+    assert int(lc.aperture[0]) == 7 and sorted(lc.attrs["comparisons"]) == [0, 4]
+    np.testing.assert_array_equal(
+        lc.flux.values[:, 0], next(iter(two_nights.photometry.values())).flux.values[:, 7]
+    )
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"target": 999}, "no star 999"), ({"aperture": 99}, "no aperture 99"), ({"filter": "z"}, "holds"),
+    ({"comparisons": [999]}, "no stars"), ({"comparisons": [0], "target": 0}, "no star is left"),
+])  # fmt: skip
+def test_what_is_not_there(two_nights, options, message):
+    with pytest.raises(InputError, match=message):
+        dphot.light_curve(two_nights, **options)
+
+
+def test_a_plot_can_be_made(two_nights):
+    assert dphot.light_curve(two_nights, target=0).dphot.plot() is not None
