@@ -15,6 +15,7 @@ from .schema import DIFFERENTIAL, annotate
 from .store import Store
 
 _TABLES = ("level", "level_err", "rms", "noise", "points")
+_READ = ("flux", "flux_err", "flags", "frame_flags", "scintillation", "night")
 #: A comparison star is measured in at least this share of the nights in which the target is.
 PRESENT = 0.5
 
@@ -79,7 +80,8 @@ def light_curve(
     level, level_err, rms, noise, points = tables
     judged = nightly.judge(level, level_err, rms, noise, points, use)
     expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
-    one = obs.isel(aperture=[aperture]).compute()
+    one = obs.isel(aperture=[aperture])
+    one = one.assign(one[list(_READ)].compute())  # the rest stays where it is until it is asked for
     lost = (one.frame_flags.values & int(LOST)) != 0
     good = ((one["flags"].values & int(UNFIT)) == 0) & ~lost[:, None]
     flux = np.where(lost[:, None], np.nan, one.flux.values[:, 0])
