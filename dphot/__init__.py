@@ -26,6 +26,7 @@ from .reduction import reduce
 from .store import Store
 from .telescope import Telescope
 from .views import accessor as _accessor  # noqa: F401  (registers Dataset.dphot; plots load on first use)
+from .watch import watch
 
 __version__ = version("dphot")
 
@@ -63,6 +64,7 @@ __all__ = [
     "report",
     "scan",
     "simulate",
+    "watch",
 ]
 
 

@@ -173,6 +173,25 @@ def build() -> argparse.ArgumentParser:
     _where(sub)
     _settings(sub, FREE)
 
+    sub = add(
+        "watch", "measure frames as they arrive in a folder, until a signal (Ctrl-C) ends it cleanly",
+        epilog="Settings are for a store that is not there yet; of one that is, only those that select frames.",
+    )  # fmt: skip
+    sub.add_argument("store", help="made of the first lights where it is not there")
+    sub.add_argument("folder", help="where frames arrive, in folders within it, too")
+    sub.add_argument("--output", default=None, metavar="FILE.html", help="the report [STORE.html]")
+    for name, minutes, about in (
+        ("every", 10.0, "minutes from commit to commit"),
+        ("quiet-after", 15.0, "without new frames for so many minutes, what is left is committed"),
+        ("patience", 5.0, "minutes that a file which cannot be read may stay unchanged; then it is flagged"),
+    ):
+        sub.add_argument(
+            f"--{name}", type=float, default=minutes, metavar="MIN", help=f"{about} [{minutes:g}]"
+        )
+    sub.add_argument("--poll", type=float, default=5.0, metavar="S", help="seconds from look to look [5]")
+    _where(sub)
+    _settings(sub)
+
     sub = add("differential", "the light curve of a target", epilog=FLAGS)
     sub.add_argument("store")
     _curve(sub)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import xarray as xr
@@ -23,6 +28,7 @@ from .saying import progress, say
 from .store import Store
 from .summaries import append_lines, append_summary, curve_lines, curve_summary, store_lines, store_summary
 from .telescope import PRESETS, Telescope, get, known
+from .watch import watch as watch_folder
 
 Result = dict[str, Any]
 
@@ -140,6 +146,51 @@ def append(arguments: argparse.Namespace) -> Result:
     return append_summary(done)
 
 
+def watch(arguments: argparse.Namespace) -> Result:
+    """`dphot watch`"""
+    from .views import report as write_report
+
+    default = asdict(Config())
+    given = {k: v for k, v in asdict(settings(arguments)).items() if v != default[k]}
+    output = arguments.output or _report_name(arguments.store)
+
+    def update(store: Store) -> None:
+        write_report(store, output, overwrite=True)
+        say(arguments, f"{store}; {output} is up to date")
+
+    with _stopping() as stop:
+        frames = watch_folder(
+            arguments.store, arguments.folder, every=60 * arguments.every, quiet=60 * arguments.quiet_after,
+            poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update,
+            workers=arguments.workers or 0, scheduler=arguments.scheduler, progress=progress(arguments), **given,
+        )  # fmt: skip
+    say(arguments, f"{frames} frames added")
+    return {"store": arguments.store, "frames": frames, "report": output}
+
+
+@contextmanager
+def _stopping() -> Iterator[Event]:
+    """An event that the first interrupt or termination signal sets; the second one acts as usual."""
+    stop = Event()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(number, usual[signal.Signals(number)])
+
+    for number in usual:
+        signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def _report_name(store: str) -> str:
+    return f"{Path(store.rstrip('/')).with_suffix('')}.html"
+
+
 def pick(store: Store, name: str | None) -> xr.Dataset:
     """The photometry in one filter.
 
@@ -182,7 +233,7 @@ def report(arguments: argparse.Namespace) -> Result:
     from .views import report as write_report
 
     store = Store.open(arguments.store)
-    output = arguments.output or f"{Path(arguments.store.rstrip('/')).with_suffix('')}.html"
+    output = arguments.output or _report_name(arguments.store)
     refuse_existing(output, arguments.overwrite)
     pngs = write_report(
         store, output, target=arguments.target, png=arguments.png, overwrite=arguments.overwrite,

@@ -21,7 +21,7 @@ LAYERS = [
     {"identity", "planning", "night_record", "other_field", "night"},
     {"phot", "changes", "saying"},
     {"append", "reduction", "summaries", "views", "formats"},
-    {"demo"},
+    {"demo", "watch"},
     {"commands", "upkeep"},
     {"cli", "__init__"},
 ]

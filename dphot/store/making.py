@@ -38,15 +38,20 @@ def create(path: str, attrs: Mapping[str, Any], overwrite: bool) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def exists(path: str) -> bool:
+    """Whether something is there (see `Store.exists`)."""
+    if not repository.is_remote(path):
+        return os.path.lexists(repository.folder(path))
+    with repository.errors(path):
+        return icechunk.Repository.exists(repository.storage(path))
+
+
 def refuse_existing(path: str, overwrite: bool) -> bool:
     """Whether a store is there that may be overwritten (see `Store.refuse_existing`)."""
+    if not exists(path):
+        return False
     if repository.is_remote(path):
-        with repository.errors(path):
-            if icechunk.Repository.exists(repository.storage(path)):
-                raise StoreError(f"{path}: exists; choose another name, or delete the prefix")
-        return False
-    if not os.path.lexists(repository.folder(path)):
-        return False
+        raise StoreError(f"{path}: exists; choose another name, or delete the prefix")
     if not overwrite:
         raise StoreError(f"{path}: exists; choose another name, or pass --overwrite")
     opening.connect(path)  # only a dphot store may be deleted

@@ -67,6 +67,11 @@ class Store:
         return cls.open(path)
 
     @classmethod
+    def exists(cls, path: str | os.PathLike[str]) -> bool:
+        """Whether something is there: a store, or what is in the way of one."""
+        return making.exists(os.fspath(path))
+
+    @classmethod
     def refuse_existing(cls, path: str | os.PathLike[str], overwrite: bool = False) -> bool:
         """Whether a store is there that may be overwritten; anything else that is there is an error.
 

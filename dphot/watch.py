@@ -1,0 +1,180 @@
+"""A night as it happens: frames are measured as they arrive, and committed at intervals."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from .append import append
+from .config import Config
+from .errors import DphotError, InputError
+from .io.frames import FrameTable, scan
+from .progress import Progress
+from .reduction import reduce
+from .store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: A store that is not there yet is made of so many lights: of fewer, the reference would be chosen among too few.
+FIRST_LIGHTS = 5
+
+
+@dataclass
+class Arrivals:
+    """Which files of a folder are whole: nobody writes to them any more.
+
+    A file is whole once it has not changed from one look to the next; one that cannot be read, as a file that is half
+    written, only when nothing has been added to it for `patience` seconds.
+    """
+
+    patience: float
+    last_change: float = -float("inf")
+    """When a file last appeared or changed."""
+    _seen: dict[str, tuple[tuple[int, int], float]] = field(default_factory=dict)
+
+    def look(self, records: list[dict[str, Any]], now: float) -> list[dict[str, Any]]:
+        """The records of whole files, of those that were found at a time (s, of any steady clock)."""
+        whole, seen = [], {}
+        for record in records:
+            path, state = record["path"], (record["size"], record["mtime_ns"])
+            before, since = self._seen.get(path, (None, now))
+            if before != state:
+                since = self.last_change = now
+            elif not record["error"] or now - since >= self.patience:
+                whole.append(record)
+            seen[path] = state, since
+        self._seen = seen
+        return whole
+
+
+def watch(
+    store: str | Path,
+    folder: str | Path,
+    /,
+    *,
+    every: float = 600.0,
+    quiet: float = 900.0,
+    poll: float = 5.0,
+    patience: float = 300.0,
+    stop: Event | None = None,
+    on_commit: Callable[[Store], None] | None = None,
+    workers: int | None = 0,
+    scheduler: str | None = None,
+    client: Client | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> int:
+    """Measure frames as they arrive in a folder, until told to stop.
+
+    Frames go into the store by `append`, so that a watch that was stopped, or killed, is simply started again; a
+    store that is not there is made of the first lights.
+
+    Parameters
+    ----------
+    store, folder : path
+        The store, and where frames arrive, in folders within it, too.
+    every : float
+        Frames that have come are committed at most this often [s].
+    quiet : float
+        When nothing has come for so long, as at the night's end, all that is left is committed [s].
+    poll : float
+        How often the folder is looked at [s].
+    patience : float
+        A file that cannot be read is waited for as long as it grows, and so much longer [s]; then it becomes a flagged
+        row.
+    stop : threading.Event, optional
+        When it is set, what has come is committed, and the watch ends.
+    on_commit : callable, optional
+        Called with the store after each commit, to bring a report up to date, for example.
+    workers, scheduler, client
+        Where to run, as for `dphot.reduce`; by default in this process, which keeps up with any camera.
+    progress : Progress, optional
+        For lines and bars.
+    **settings
+        As for `append`; where the store is not there yet, all that `dphot.reduce` knows.
+
+    Returns
+    -------
+    int
+        Frames that were added.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist, or a setting is wrong or differs from the store's.
+    """
+    settled = Config().patch(**settings)
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; give the one that the camera writes to")
+    stop, progress = stop or Event(), progress or Progress()
+    where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "client": client}
+    arrivals, given, added = Arrivals(patience), set[tuple[Any, ...]](), 0
+    last_commit = clock.monotonic()
+    progress.say(f"watching {folder}")
+    while True:
+        ending = stop.is_set()
+        now = clock.monotonic()
+        whole = arrivals.look(_records(folder, settled), now)
+        new = [r for r in whole if _identity(r) not in given]
+        due = ending or now - last_commit >= every or now - arrivals.last_change >= quiet
+        if due and any(r["type"] == "light" or r["error"] for r in new):
+            frames: int | None = 0
+            try:
+                frames = _add(store, FrameTable.from_records(whole), where, settings, ending, progress)
+            except InputError as error:
+                # These frames do not fit; the next may.
+                progress.say(f"not added: {error}")
+            except (DphotError, OSError) as error:
+                # The disk may have room again, the other writer be done: a night must not end here.
+                progress.say(f"not added, to be tried again: {error}")
+                frames = None
+            if frames is not None:
+                given.update(_identity(r) for r in new)
+                added += frames
+            if frames and on_commit is not None:
+                _report(on_commit, Store.open(store), progress)
+            last_commit = clock.monotonic()
+        if ending:
+            return added
+        stop.wait(poll)
+
+
+def _records(folder: str | Path, config: Config) -> list[dict[str, Any]]:
+    try:
+        table = scan(folder, telescope=config.telescope or None)
+    except InputError:  # nothing has come yet
+        return []
+    return table.to_pandas().to_dict("records")  # type: ignore[return-value]
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return record["path"], record["size"], record["mtime_ns"]
+
+
+def _add(
+    store: str | Path,
+    table: FrameTable,
+    where: dict[str, Any],
+    settings: dict[str, Any],
+    ending: bool,
+    progress: Progress,
+) -> int | None:
+    """Add frames, to a new store where there is none; how many, or None where there are too few to begin with."""
+    if Store.exists(store):
+        return append(store, table, **where, progress=progress, **settings).frames
+    if len(table.good.lights) < FIRST_LIGHTS and not ending:
+        return None
+    made = reduce(table, store, **where, progress=progress, **settings)
+    return sum(series["frames"] for night in made.nights for series in night["series"])
+
+
+def _report(on_commit: Callable[[Store], None], store: Store, progress: Progress) -> None:
+    try:
+        on_commit(store)
+    except DphotError as error:  # of a few frames there may be no light curve yet
+        progress.say(f"no report yet: {error}")

@@ -1,0 +1,137 @@
+"""A night that arrives file by file, some of them half written."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+
+import dphot
+from dphot.errors import InputError
+from dphot.flags import FrameFlag
+from dphot.watch import Arrivals, watch
+
+
+def record(path, size, mtime_ns, error=""):
+    return {"path": path, "size": size, "mtime_ns": mtime_ns, "error": error}
+
+
+def test_a_file_is_whole_when_it_stays_as_it_is():
+    arrivals = Arrivals(patience=60.0)
+    assert arrivals.look([record("a", 10, 1)], 0.0) == []
+    (whole,) = arrivals.look([record("a", 10, 1), record("b", 5, 2)], 1.0)
+    assert whole["path"] == "a" and arrivals.last_change == 1.0
+    assert [r["path"] for r in arrivals.look([record("a", 10, 1), record("b", 9, 3)], 2.0)] == ["a"]
+    assert len(arrivals.look([record("a", 10, 1), record("b", 9, 3)], 3.0)) == 2
+    assert arrivals.last_change == 2.0
+
+
+def test_a_file_that_cannot_be_read_is_waited_for():
+    arrivals, half = Arrivals(patience=60.0), record("a", 10, 1, "truncated")
+    for now in (0.0, 30.0, 59.0):
+        assert arrivals.look([half], now) == []
+    assert arrivals.look([half], 60.0) == [half]
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        watch(tmp_path / "x.dphot", tmp_path / "camera")
+
+
+def lights_of(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*.fits") if "light" in p.name)
+
+
+def test_a_stop_takes_in_what_is_there_and_a_second_watch_finds_nothing_new(small_night, tmp_path):
+    stop = Event()
+    stop.set()
+    camera, store = tmp_path / "camera", tmp_path / "w.dphot"
+    shutil.copytree(small_night, camera)
+    # Nothing has been seen twice yet, so nothing is known to be whole.
+    assert watch(store, camera, stop=stop) == 0 and not store.exists()
+
+    stop, seen = Event(), []
+
+    def reported(opened):
+        seen.append(len(opened.photometry["r"].time))
+        stop.set()
+
+    assert watch(store, camera, every=0.0, poll=0.05, stop=stop, on_commit=reported) == 8
+    at_once = dphot.reduce(small_night, tmp_path / "once.dphot", workers=0).photometry["r"].load()
+    watched = dphot.open(store).photometry["r"].load()
+    assert seen == [8]
+    np.testing.assert_array_equal(watched.flux, at_once.flux)
+
+
+@pytest.mark.slow
+def test_a_night_arrives_while_the_command_runs(small_night, tmp_path):
+    camera, store, page = tmp_path / "camera", tmp_path / "w.dphot", tmp_path / "w.html"
+    camera.mkdir()
+    lights = lights_of(small_night)
+    for path in set(small_night.rglob("*.fits")) - set(lights):
+        shutil.copy(path, camera)
+    command = [
+        sys.executable,
+        "-m",
+        "dphot.cli",
+        "watch",
+        str(store),
+        str(camera),
+        "--poll",
+        "0.2",
+        "--every",
+        "0.01",
+    ]
+    run = subprocess.Popen(
+        [*command, "--patience", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        whole = lights[6].read_bytes()
+        (camera / "light-r-0099.fits").write_bytes(whole[: len(whole) // 3])
+        for i, path in enumerate(lights):
+            content = path.read_bytes()
+            with open(camera / path.name, "wb") as out:
+                # A camera that writes slowly.
+                out.write(content[:9000])
+                out.flush()
+                time.sleep(0.5)
+                out.write(content[9000:])
+            if i == 5:
+                wait_for(lambda: page.exists(), run)
+        wait_for(lambda: store.exists() and frames_of(store) == 9, run)
+    finally:
+        run.send_signal(signal.SIGTERM)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    watched = dphot.open(store).photometry["r"].load()
+    bad = watched.frame_flags.values & int(FrameFlag.UNREADABLE) > 0
+    assert [Path(str(p)).name for p in watched.path.values[bad]] == ["light-r-0099.fits"]
+    # The reference was chosen among the first frames: made of that one at once, the night is the same.
+    name = Path(str(dphot.open(store).reference.attrs["path"])).name
+    at_once = (
+        dphot.reduce(small_night, tmp_path / "once.dphot", workers=0, reference=name).photometry["r"].load()
+    )
+    np.testing.assert_array_equal(watched.flux.values[~bad], at_once.flux.values)
+    assert "up to date" in said and page.stat().st_size > 100_000
+
+
+def frames_of(store: Path) -> int:
+    try:
+        return int(dphot.open(store).photometry["r"].sizes["time"])
+    except KeyError:
+        return 0
+
+
+def wait_for(ready, run, seconds=120.0):
+    until = time.monotonic() + seconds
+    while not ready():
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < until, "the watch does nothing"
+        time.sleep(0.2)
