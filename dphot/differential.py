@@ -11,7 +11,7 @@ from .errors import InputError
 from .flags import LOST, UNFIT
 from .graph.stars import parse_target
 from .io.site import sky_degrees
-from .kernels import ensemble, nightly, noise
+from .kernels import ensemble, nightly, noise, scatter
 from .kernels.gain import gain_from_scatter
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
@@ -137,13 +137,13 @@ def differential(
         diff[:, a], diff_err[:, a] = found.diff[:, 0], found.diff_err[:, 0]
         artificial[:, a], weight[a] = found.artificial[:, 0, star], found.weights[0]
     if aperture is None:
-        aperture = int(ensemble.best_aperture(diff[:, :, star]))
+        aperture = int(scatter.best_aperture(diff[:, :, star]))
     ds = obs.assign(
         diff_flux=(("time", "aperture", "star"), diff),
         diff_err=(("time", "aperture", "star"), diff_err),
         artificial=(("time", "aperture"), artificial),
         weight=(("aperture", "star"), weight),
-        scatter=("aperture", ensemble.point_scatter(diff[:, :, star])),
+        scatter=("aperture", scatter.point_scatter(diff[:, :, star])),
     )
     ds["night_level"] = ("time", "aperture"), nightly.night_levels(_nights(ds), diff[:, :, star])
     used = np.flatnonzero(weight[aperture] > 0)
@@ -205,7 +205,7 @@ class _Fluxes:
 
     def scatter(self, found: ensemble.Ensemble, stars: np.ndarray) -> np.ndarray:
         """Point-to-point scatter (star,) of good points in one aperture."""
-        return ensemble.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars])
+        return scatter.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars])
 
     def steady(self, star: int) -> np.ndarray:
         """Stars measured well in most of the frames in which the target is: bool (aperture, star)."""
@@ -232,8 +232,8 @@ def _gain(fluxes: _Fluxes, steady: np.ndarray) -> tuple[float, float]:
     stars: np.ndarray = np.all(steady[apertures], axis=0)
     if np.count_nonzero(stars) < 3:
         return np.nan, np.nan
-    scatter = np.array([fluxes.scatter(fluxes.compare(a, steady[a], None), stars) for a in apertures])
-    typical = np.median(scatter / scatter.min(axis=0), axis=1)
+    each = np.array([fluxes.scatter(fluxes.compare(a, steady[a], None), stars) for a in apertures])
+    typical = np.median(each / each.min(axis=0), axis=1)
     a = apertures[int(np.argmin(np.where(np.isfinite(typical), typical, np.inf)))]
     gain, error = _fit_gain(fluxes, a, steady[a])
     for _ in range(GAIN_ROUNDS):

@@ -10,7 +10,8 @@ import xarray as xr
 from .differential import find_star
 from .errors import InputError
 from .flags import LOST, UNFIT
-from .kernels import ensemble, nightly
+from .kernels import nightly
+from .kernels.scatter import point_scatter
 from .schema import DIFFERENTIAL, annotate
 from .store import Store
 
@@ -94,7 +95,7 @@ def light_curve(
         diff_err=(cube, diff_err[:, None]),
         artificial=(("time", "aperture"), artificial[:, [star]]),
         weight=(("aperture", "star"), judged.weight[None]),
-        scatter=("aperture", ensemble.point_scatter(diff[:, [star]])),
+        scatter=("aperture", point_scatter(diff[:, [star]])),
     )
     ds["night_level"] = ("time", "aperture"), nightly.night_levels(ds.night.values, diff[:, [star]])
     used = np.flatnonzero(judged.weight > 0)

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from . import scatter
 
 Array = NDArray[np.float64]
 
 #: No star is believed to be steadier than this (relative), whatever its noise model says.
 STEADIEST = 1e-6
-#: Deviations count up to so many robust standard deviations in the variance of a light curve.
-WINSOR = 4.0
+#: A star's point further than this from its artificial star, in standard deviations, weighs nothing in the others'.
+OUTLIER = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def broeg(
       stars of weight; and not less than the noise model's, so that two stars cannot lock on to each other.
     * An excess over the noise model counts by its significance: with few frames the scatter is known badly.
     * The variance is the whole one (slow variables lose their weight, which point-to-point differences would
-      leave them), with deviations cut at `WINSOR` robust standard deviations: one bad frame costs little.
+      leave them), with deviations cut at `scatter.WINSOR` robust standard deviations: one bad frame costs little,
+      and its point, more than `OUTLIER` standard deviations out, weighs nothing.
     * c_j is the median of F_j / A_j, not of F_j: a star that is missing in part of the frames then leaves and
       joins without a step.
 
@@ -97,18 +99,13 @@ def published(
 ) -> Ensemble:
     """The algorithm as published, for comparison: f_j = F_j / <F_j>, w_j = 1 / var(f_j / A_j), nothing else.
 
-    Parameters and return value are those of `broeg`.
-
-    Raises
-    ------
-    InputError
-        Where the shapes do not fit or no star is left to compare with.
+    Parameters, return value and errors are those of `broeg`; no point is left out but those that `good` names.
     """
     values, errors, present, may = _check(flux, flux_err, target, use, good)
     parts = []
     for f, e, there, allowed in zip(values, errors, present, may, strict=True):
         level = np.ma.mean(np.ma.array(f, mask=~there), axis=1).filled(np.nan)
-        model = _typical(np.where(there, np.square(e / f), np.nan))
+        model = scatter.typical(np.where(there, np.square(e / f), np.nan))
         usable = allowed & (model > 0)
         variance = np.where(usable, model, np.inf)
         rounds = 0
@@ -122,60 +119,6 @@ def published(
                 break
         parts.append((*_light_curves(f, e, there, level, variance, model), rounds))
     return _assemble(parts)
-
-
-def best_aperture(diff: ArrayLike) -> int:
-    """The aperture whose light curve scatters least from point to point.
-
-    Parameters
-    ----------
-    diff : array_like, shape (nt, na)
-        Differential fluxes of one star, in the order of time.
-
-    Returns
-    -------
-    int
-        Index of the aperture with the least robust variance of the differences between consecutive measured
-        points, relative to its median flux. Apertures that lack more than a tenth of the points that the
-        fullest one has do not compete.
-
-    Raises
-    ------
-    InputError
-        Where no aperture has three points.
-    """
-    scatter = point_scatter(diff)
-    points = np.isfinite(np.asarray(diff, dtype=np.float64)).sum(axis=0)
-    if not np.isfinite(scatter).any():
-        raise InputError("no aperture has three measured points: give more frames or another star to `diff`")
-    complete = points >= 0.9 * points.max()
-    return int(np.argmin(np.where(complete & np.isfinite(scatter), scatter, np.inf)))
-
-
-def point_scatter(diff: ArrayLike) -> Array:
-    """Point-to-point scatter of light curves: robust, untouched by slow variation.
-
-    Parameters
-    ----------
-    diff : array_like, shape (nt, na)
-        Differential fluxes of one star, in the order of time.
-
-    Returns
-    -------
-    ndarray of float64, shape (na,)
-        Robust standard deviation of the differences between consecutive measured points over the root of 2,
-        relative to the median flux: the noise of one point where it is white. NaN with fewer than three
-        points.
-    """
-    curves = np.atleast_2d(np.asarray(diff, dtype=np.float64).T)
-    scatter = np.full(len(curves), np.nan)
-    for k, curve in enumerate(curves):
-        measured = curve[np.isfinite(curve)]
-        if measured.size >= 3 and (middle := np.median(measured)) > 0:
-            # the mean of the differences, which `_variance` takes off, is that of the ends alone
-            steps = measured.size - 1
-            scatter[k] = np.sqrt(_variance(np.diff(measured / middle)[None])[0] * (steps - 1) / steps / 2)
-    return scatter
 
 
 def _check(
@@ -208,10 +151,12 @@ def _settle(
     f: Array, e: Array, there: NDArray[np.bool_], may: NDArray[np.bool_], iterations: int, tol: float
 ) -> tuple[Array, Array, Array, Array, int]:
     """One aperture, all arrays (ns, nt)."""
-    level = _median(np.where(there, f, np.nan))
-    model = np.maximum(_typical(np.where(there, np.square(e / f), np.nan)), STEADIEST**2)
+    there = there.copy()
+    level = scatter.median(np.where(there, f, np.nan))
+    model = np.maximum(scatter.typical(np.where(there, np.square(e / f), np.nan)), STEADIEST**2)
     usable = may & np.isfinite(model)
     variance = np.where(usable, model, np.inf)
+    least = 0.5 * np.sum(there[usable], axis=0)
     rounds = 0
     for rounds in range(1, iterations + 1):  # noqa: B007
         weights = _normalise(1.0 / variance)
@@ -219,16 +164,35 @@ def _settle(
         squares = _point_variance(scaled, e, level, variance, model)
         artificial, own = _leave_one_out(scaled, squares, weights, there)
         ratio = np.where(there, scaled / artificial, np.nan)
-        middle = _median(ratio)
+        middle = scatter.median(ratio)
         level = np.where(np.isfinite(middle), level * middle, level)
-        total = _variance(ratio)
-        excess = total - _typical(np.where(there, own / np.square(artificial), np.nan)) - model
+        total = scatter.variance(ratio, middle)
+        excess = total - scatter.typical(np.where(there, own / np.square(artificial), np.nan)) - model
         measured = model + _significant(excess, total * np.sqrt(2.0 / np.maximum(np.sum(there, axis=1), 1)))
         # the geometric mean with the last: two stars that can only blame each other would swing for ever
         variance = np.where(usable, np.sqrt(np.where(usable, variance, 1.0) * measured), np.inf)
         if np.max(np.abs(_normalise(1.0 / variance) - weights)) <= tol * np.max(weights):
-            break
+            away = np.abs(ratio - middle[:, None]) * artificial / np.sqrt(squares + own)
+            odd = _odd(np.where(there & usable[:, None], away, np.nan), least)
+            if not odd.any():
+                break
+            there &= ~odd
     return (*_light_curves(f, e, there, level, variance, model), rounds)
+
+
+def _odd(away: Array, least: Array) -> NDArray[np.bool_]:
+    """The worst point of each frame that lies `OUTLIER` standard deviations out (`away`, NaN where no comparison is).
+
+    Only the worst: it draws the others' artificial stars with it. In each frame at least three stars tell which of
+    them it is, and more than `least` stay.
+    """
+    size = np.where(np.isfinite(away), away, 0.0)
+    count = np.sum(np.isfinite(away), axis=0)
+    worst = np.argmax(size, axis=0)
+    frames = np.flatnonzero((np.max(size, axis=0) > OUTLIER) & (count >= 3) & (count - 1 >= least))
+    odd = np.zeros(away.shape, np.bool_)
+    odd[worst[frames], frames] = True
+    return odd
 
 
 def _light_curves(
@@ -239,12 +203,12 @@ def _light_curves(
     scaled = f / level[:, None]
     squares = _point_variance(scaled, e, level, variance, model)
     artificial, own = _leave_one_out(scaled, squares, weights, there)
-    mean = _mean(artificial)[:, None]
+    mean = scatter.mean(artificial)[:, None]
     artificial, own = artificial / mean, own / np.square(mean)
     diff = f / artificial
     err = np.sqrt(np.square(e) + np.square(diff) * own) / artificial
-    middle = _median(np.where(there, diff, np.nan))
-    middle = np.where(np.isfinite(middle), middle, _median(diff))[:, None]
+    middle = scatter.median(np.where(there, diff, np.nan))
+    middle = np.where(np.isfinite(middle), middle, scatter.median(diff))[:, None]
     return weights, artificial, diff / middle, err / np.abs(middle)
 
 
@@ -282,22 +246,6 @@ def _leave_one_out(
     return artificial, np.maximum(np.sum(noise, axis=0) - noise, 0.0) / np.square(rest)
 
 
-def _median(values: Array) -> Array:
-    """Median along the last axis without the NaN; NaN where there is nothing else."""
-    ordered = np.sort(values, axis=-1)  # puts NaN last
-    n = np.sum(np.isfinite(values), axis=-1, keepdims=True)
-    low = np.take_along_axis(ordered, np.maximum((n - 1) // 2, 0), axis=-1)
-    high = np.take_along_axis(ordered, np.minimum(n // 2, values.shape[-1] - 1), axis=-1)
-    return np.where(n > 0, 0.5 * (low + high), np.nan)[..., 0]
-
-
-def _mean(values: Array) -> Array:
-    """Mean along the last axis without the NaN; NaN where there is nothing else."""
-    finite = np.isfinite(values)
-    n = np.sum(finite, axis=-1)
-    return np.where(n > 0, np.sum(np.where(finite, values, 0.0), axis=-1) / np.maximum(n, 1), np.nan)
-
-
 def _significant(excess: Array, sigma: Array) -> Array:
     """What an excess of variance is worth: little within its own error (sigma), nearly all far outside it.
 
@@ -305,18 +253,3 @@ def _significant(excess: Array, sigma: Array) -> Array:
     """
     cube = np.where(excess > 0, excess, 0.0) ** 3
     return np.where(cube > 0, cube / (np.square(excess) + 4.0 * np.square(sigma)), 0.0)
-
-
-def _typical(squares: Array) -> Array:
-    """Mean of squares along the last axis, none above what `_variance` lets count."""
-    return _mean(np.minimum(squares, WINSOR**2 * _median(squares)[..., None]))
-
-
-def _variance(values: Array) -> Array:
-    """Variance along the last axis with deviations cut at `WINSOR` robust standard deviations."""
-    away = values - _median(values)[..., None]
-    limit = WINSOR * 1.4826 * _median(np.abs(away))[..., None]
-    away = np.clip(away, -limit, limit)
-    n = np.sum(np.isfinite(away), axis=-1)
-    squares = _mean(np.square(away - _mean(away)[..., None]))
-    return np.where(n > 2, squares * n / np.maximum(n - 1, 1), np.nan)

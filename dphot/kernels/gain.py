@@ -25,7 +25,7 @@ def gain_from_scatter(
     Parameters
     ----------
     scatter : array_like, shape (ns,)
-        Relative point-to-point scatter of the light curves (`kernels.ensemble.point_scatter`).
+        Relative point-to-point scatter of the light curves (`kernels.scatter.point_scatter`).
     photons : array_like, shape (ns,)
         Relative variance P by the star's photons were the gain 1 e-/ADU: one over its flux in ADU.
     rest : array_like, shape (ns,)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .ensemble import _light_curves, _median, _variance, broeg
+from .ensemble import _light_curves, broeg
+from .scatter import median as _median
+from .scatter import variance as _variance
 
 Array = NDArray[np.float64]
 

@@ -2,37 +2,10 @@
 
 import numpy as np
 import pytest
+from ensemble_night import against, night, rms
 
 from dphot.errors import InputError
-from dphot.kernels.ensemble import best_aperture, broeg, published
-
-
-def night(seed, stars=15, frames=100, variables=3, clouds=True):
-    """Fluxes with known noise, a common transparency and slow variables; returns also the best weights."""
-    rng = np.random.default_rng(seed)
-    level = 1e6 * 10 ** (-0.4 * np.sort(rng.uniform(0, 6, stars)))
-    t = np.arange(frames) / frames
-    common = (1 - 0.1 * t) * (1 + 0.003 * np.cumsum(rng.normal(size=frames))) if clouds else np.ones(frames)
-    own = np.ones((frames, stars))
-    for k in rng.choice(np.arange(1, stars), variables, replace=False):
-        amplitude = 10 ** rng.uniform(-2.5, -1.3)
-        own[:, k] += amplitude * np.sin(2 * np.pi * (t * rng.uniform(0.5, 3) + rng.random()))
-    mean = level * common[:, None] * own
-    sigma = np.sqrt(mean + 1e5)
-    flux = mean + sigma * rng.normal(size=mean.shape)
-    best = 1 / (np.mean((sigma / mean) ** 2, axis=0) + own.var(axis=0))
-    return flux[:, None], np.sqrt(np.maximum(flux, 0) + 1e5)[:, None], level, own, best
-
-
-def against(flux, level, weights, star):
-    w = weights.copy()
-    w[star] = 0
-    f = flux[:, 0] / level
-    return f[:, star] / (f @ w / w.sum())
-
-
-def rms(curve):
-    return np.std(curve) / np.mean(curve)
+from dphot.kernels.ensemble import broeg, published
 
 
 @pytest.mark.parametrize(("stars", "variables", "limit"), [(15, 0, 1.005), (15, 3, 1.005), (6, 1, 1.02)])
@@ -54,6 +27,35 @@ def test_better_than_as_published():
         ours.append(rms(broeg(flux, err, target=0).diff[:, 0, 0]) / floor)
         theirs.append(rms(published(flux, err, target=0).diff[:, 0, 0]) / floor)
     assert 1.0 < np.mean(ours) < np.mean(theirs) < 1.05
+
+
+def plain(flux, err, target):
+    """Broeg et al. 2005, section 3, in loops: the artificial star of every star, and the weights of all."""
+    f = flux / flux.mean(axis=0)
+    nt, ns = f.shape
+    weight = [np.mean((err[:, j] / flux[:, j]) ** 2) ** -1 if j != target else 0.0 for j in range(ns)]
+    for _ in range(300):
+        artificial = np.empty((nt, ns))
+        for i in range(ns):
+            for t in range(nt):
+                others = [j for j in range(ns) if j != i]
+                artificial[t, i] = sum(weight[j] * f[t, j] for j in others) / sum(weight[j] for j in others)
+        new = [1 / np.var(f[:, i] / artificial[:, i]) if i != target else 0.0 for i in range(ns)]
+        done = max(abs(a / sum(new) - b / sum(weight)) for a, b in zip(new, weight, strict=True)) < 1e-12
+        weight = new
+        if done:
+            break
+    return np.array(weight) / sum(weight), artificial
+
+
+def test_published_is_the_published_algorithm():
+    flux, err, *_ = night(13, stars=7, frames=40, variables=1)
+    weights, artificial = plain(flux[:, 0], err[:, 0], 2)
+    found = published(flux, err, target=2, iterations=1000, tol=1e-13)
+    np.testing.assert_allclose(found.weights[0], weights, rtol=1e-6)
+    np.testing.assert_allclose(found.artificial[:, 0], artificial / artificial.mean(axis=0), rtol=1e-8)
+    curve = flux[:, 0] / artificial
+    np.testing.assert_allclose(found.diff[:, 0], curve / np.median(curve, axis=0), rtol=1e-8)
 
 
 def test_artificial_star_is_the_formula():
@@ -211,15 +213,3 @@ def test_bad_arguments_are_named():
         broeg(flux, err, target=0, use=np.arange(15) == 0)
     with pytest.raises(InputError, match="`good`"):
         broeg(flux, err, good=np.ones((15, 100), bool))
-
-
-def test_best_aperture_is_the_quietest():
-    rng = np.random.default_rng(0)
-    noise = np.array([3, 2, 1, 1.5, 0.5]) * 1e-3
-    diff = 1 + 0.02 * np.sin(np.arange(200) / 30)[:, None] + noise * rng.normal(size=(200, 5))
-    diff[:, 2] *= 7  # scale does not matter
-    diff[30:33, 2] = 90  # nor single bad frames
-    diff[:150, 4] = np.nan  # the quietest, but hardly there
-    assert best_aperture(diff) == 2
-    with pytest.raises(InputError, match="three"):
-        best_aperture(np.full((10, 3), np.nan))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dphot.kernels.ensemble import point_scatter
 from dphot.kernels.gain import gain_from_scatter
+from dphot.kernels.scatter import point_scatter
 
 
 def field(rng, stars, frames, gain, common=0.0, spoiled=0.0):
