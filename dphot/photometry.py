@@ -9,6 +9,7 @@ from .config import Config
 from .graph import lazy
 from .graph.assemble import photometry_dataset
 from .graph.context import masters_of, reference_from_dataset
+from .graph.priors import is_aligned, priors
 from .io.site import site_of
 
 
@@ -44,10 +45,16 @@ def photometry(
     config = config or Config()
     plan = reference_from_dataset(reference)
     records = list(calibrated.record.values)
-    rows = lazy.measured_rows(
-        calibrated.image.data, calibrated["mask"].data, calibrated.counts.data, plan,
-        masters_of(masters, records[0]), config, positions,
-    ).compute()  # fmt: skip
+    image, mask, counts = calibrated.image.data, calibrated["mask"].data, calibrated.counts.data
+    arrays = masters_of(masters, records[0])
+    rows = list(lazy.measured_rows(image, mask, counts, plan, arrays, config, positions).compute())
+    if positions is None and (again := priors(records, rows)):
+        places, given = list(again), np.stack(list(again.values()))
+        retried = lazy.measured_rows(
+            image[places], mask[places], counts[places], plan, arrays, config, priors=given
+        )
+        for i, row in zip(again, retried.compute(), strict=True):
+            rows[i] = row if is_aligned(row) else rows[i]
     attrs = {**{k: records[0][k] for k in ("telescope", "object", "filter")}, "target": config.target}
     site = site_of(records[0], config.telescope, config.coordinates, reference.attrs.get("site"))
-    return photometry_dataset(list(rows), records, reference, site, attrs)
+    return photometry_dataset(rows, records, reference, site, attrs)

@@ -7,7 +7,7 @@ numbers depend neither on how frames are cut into chunks nor on the order in whi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..kernels.resample import add_to_reference
 from ..store import FrameWriter
 from . import frame as chain
 from .context import Handle, load_masters, load_reference
+from .priors import is_aligned, priors
 from .run import Failed, run
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ class Chunk:
 
     start: int
     records: tuple[dict[str, Any], ...]
+    prior: np.ndarray | None = field(default=None, compare=False)
+    """Where the field likely is (2, 3), at the second try of frames that could not be aligned."""
 
     def split(self) -> list[Chunk]:
         """One chunk for each frame."""
-        return [Chunk(self.start + i, (record,)) for i, record in enumerate(self.records)]
+        return [Chunk(self.start + i, (record,), self.prior) for i, record in enumerate(self.records)]
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
     fork
         The store's fork with the raw frames written, or None.
     stack : Stack or None
-        Sum of the aligned frames.
+        Sum of the aligned frames, if there are any.
     """
     reference, config = load_reference(task.handle), task.config
     stack = Stack.empty(reference.shape) if config.stack else None
@@ -121,25 +124,27 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
             if slots is not None and writer is not None and slots.takes(raw):
                 writer.add(slots.offset + chunk.start + i, raw)
                 kept = True
-            row = _measure_frame(raw, record, task, reference, stack)
+            row = _measure_frame(raw, record, task, reference, stack, chunk.prior)
         except FrameError as error:
             row = chain.lost(reference, config, error.problem)
             digest = digest or file_digest(record["path"])
         rows.append({**row, "digest": digest, "kept": kept})
-    return rows, writer.flush() if writer is not None else None, stack
+    fork = writer.flush() if writer is not None else None
+    return rows, fork, stack if any(is_aligned(row) for row in rows) else None
 
 
 def _measure_frame(
-    raw: np.ndarray, record: dict[str, Any], task: Task, reference: chain.Reference, stack: Stack | None
-) -> dict[str, Any]:
+    raw: np.ndarray, record: dict[str, Any], task: Task, reference: chain.Reference, stack: Stack | None,
+    prior: np.ndarray | None,
+) -> dict[str, Any]:  # fmt: skip
     """The row of one frame; also adds the frame to the stack."""
     masters = load_masters(task.handle)
     image, mask, counts = chain.calibrate_frame(raw, record, masters, reference.saturation, task.steps)
     try:
-        row = chain.measure(image, mask, counts, reference, masters, task.config)
+        row = chain.measure(image, mask, counts, reference, masters, task.config, prior)
     except Exception as error:  # one odd frame must not stop a night of thousands
         raise FrameError(record["path"], f"cannot be measured: {type(error).__name__}: {error}") from error
-    if stack is not None and np.isfinite(row["transform"]).all():
+    if stack is not None and is_aligned(row):
         stack.add(image, mask, row["transform"].reshape(2, 3), row["sky_frame"] / chain.unit(reference))
     return row
 
@@ -189,4 +194,13 @@ def measure_night(
             forks.append(fork)
         if total is not None and stack is not None:
             total.merge(stack)
+    # What the whole night knows helps the frames that failed; their raw pixels are in the store already.
+    again = [Chunk(i, (records[i],), prior) for i, prior in priors(records, rows).items()]
+    for chunk, result in run(
+        measure_chunk, again, replace(task, slots=None), client=client, split=Chunk.split
+    ):
+        if not isinstance(result, Failed) and is_aligned(result[0][0]):
+            rows[chunk.start] = {**result[0][0], "kept": rows[chunk.start]["kept"]}
+            if total is not None and result[2] is not None:
+                total.merge(result[2])
     return rows, forks, total

@@ -235,6 +235,7 @@ def measure(
     reference: Reference,
     masters: Masters,
     config: Config,
+    prior: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """One row of the photometry dataset.
 
@@ -252,6 +253,8 @@ def measure(
         For their share of the noise.
     config : Config
         Apertures, annulus, centroids.
+    prior : ndarray (2, 3), optional
+        Where the frame's neighbours say that the field is (see `kernels.align`).
 
     Returns
     -------
@@ -271,7 +274,7 @@ def measure(
         row.update(fwhm=model.fwhm, fwhm_x=model.fwhm_x, fwhm_y=model.fwhm_y, theta=model.theta)
     fwhm, beta = (model.fwhm, model.beta) if model is not None else (reference.fwhm, reference.beta)
     try:
-        matrix = _transform(found, reference, fwhm, config, row)
+        matrix = _transform(found, reference, fwhm, config, row, prior)
     except AlignmentError as error:
         row["frame_flags"] |= int(FrameFlag.ALIGN_FAILED)
         row["note"] = f"cannot be aligned: {error}"
@@ -304,12 +307,17 @@ def unit(reference: Reference) -> float:
 
 
 def _transform(
-    found: Found, reference: Reference, fwhm: float, config: Config, row: dict[str, Any]
+    found: Found,
+    reference: Reference,
+    fwhm: float,
+    config: Config,
+    row: dict[str, Any],
+    prior: np.ndarray | None,
 ) -> np.ndarray:
     """Match the stars found, and write what was found to the row."""
     # Centroid errors fall as 1/SNR down to what the pixel grid allows.
     error = np.hypot(fwhm / 2.3548 / np.maximum(found.snr, 1.0), 0.01)
-    match = reference.pattern.match(found.x, found.y, error=error, kind=config.transform)
+    match = reference.pattern.match(found.x, found.y, error=error, prior=prior, kind=config.transform)
     row["share"] = median(found.flux[match.index] / reference.match_flux[match.ref_index])
     row.update(zip(_GEOMETRY, transform.decompose(match.matrix, reference.shape), strict=True))
     row.update(transform=match.matrix.ravel(), n_matched=match.n, match_rms=match.rms)

@@ -68,15 +68,18 @@ def measured_rows(
     masters: chain.Masters,
     config: Config,
     positions: np.ndarray | None = None,
+    priors: np.ndarray | None = None,
 ) -> da.Array:
     """One row of measurements for each frame (time,), as objects (see `frame.measure`).
 
-    `positions` (time, 2, star), where given, are measured instead of those the transform gives.
+    `positions` (time, 2, star), where given, are measured instead of those the transform gives; `priors`
+    (time, 2, 3) tell where the field likely is.
     """
-    if positions is None:
+    known = priors if positions is None else positions
+    if known is None:
         at = da.zeros((image.shape[0], 1, 1), chunks=(image.chunks[0], 1, 1))
     else:
-        at = da.from_array(positions, chunks=(image.chunks[0], -1, -1))
+        at = da.from_array(known, chunks=(image.chunks[0], -1, -1))
 
     def block(images: np.ndarray, masks: np.ndarray, raws: np.ndarray, at: np.ndarray) -> np.ndarray:
         rows = np.empty(len(images), object)
@@ -87,7 +90,7 @@ def measured_rows(
                 np.ascontiguousarray(raws[i]),
             )
             if positions is None:
-                rows[i] = chain.measure(*frame, reference, masters, config)
+                rows[i] = chain.measure(*frame, reference, masters, config, None if priors is None else at[i])
             else:
                 rows[i] = chain.measure_at(*frame, at[i, 0], at[i, 1], reference, masters, config)
         return rows

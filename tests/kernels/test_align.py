@@ -77,6 +77,18 @@ def test_a_clouded_frame_of_hot_pixels_is_refused():
         align.match(*ref.T, *hot.T, exclude=hot.T)
 
 
+def test_a_clouded_frame_at_rest_needs_a_prior_that_rests_too():
+    rng = np.random.default_rng(10)
+    sky = rng.uniform(0, 800, (100, 2))
+    frame = sky[:30] + rng.normal(0, 0.05, (30, 2))
+    with pytest.raises(AlignmentError, match="only 30 agree"):
+        align.match(*sky.T, *frame.T)
+    with pytest.raises(AlignmentError, match="only 30 agree"):
+        align.match(*sky.T, *frame.T, prior=similarity((800, 800), shift=(3, 0)))
+    found = align.match(*sky.T, *frame.T, prior=similarity((800, 800), shift=(0.3, 0)))
+    assert found.at_rest and found.n >= 28
+
+
 def test_the_reference_matches_itself_at_rest():
     sky = np.random.default_rng(6).uniform(0, 900, (80, 2))
     found = align.match(*sky.T, *sky.T)
