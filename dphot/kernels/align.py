@@ -7,7 +7,7 @@ unrelated lists, that would match as many stars by chance. A prior only proposes
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,7 @@ from dphot.kernels.rest import (
 )
 from dphot.kernels.search import (
     BRIGHT,
+    CLEAR_SHARE,
     LOG_CHANCE,
     NOTHING,
     STAGES,
@@ -40,6 +41,8 @@ from dphot.kernels.search import (
     by_prior,
     by_shift,
     by_triangles,
+    is_clear,
+    repeats,
     triangles_of,
 )
 from dphot.kernels.trails import on_trails
@@ -98,6 +101,8 @@ class Pattern:
         self._x, self._y = np.array(x, np.float64), np.array(y, np.float64)
         x, y, self._index = _clean(x, y, exclude, "reference")
         self._stars = make_list(x, y, self._limits.tolerance) if len(x) else None
+        if self._stars is not None and repeats(self._stars, self._limits):
+            self._limits = replace(self._limits, clear_share=CLEAR_SHARE)
         self._triangles: dict[int, Triangles] = {}
 
     def _stage(self, number: int) -> Triangles:
@@ -185,13 +190,13 @@ class Pattern:
         return result
 
     def _search(self, ref: StarList, frame: StarList, seed: Floats | None) -> Found:
-        """The first proposal that can be trusted, else the best."""
+        """The first proposal that is clear, else the best."""
         best = NOTHING
         if seed is not None:
             best = by_prior(seed, ref, frame, self._limits)
-        if best.log_chance >= LOG_CHANCE:
+        if not is_clear(best, ref, frame, self._limits):
             best = best_of(best, by_shift(ref, frame, self._limits))
-        if best.log_chance >= LOG_CHANCE:
+        if not is_clear(best, ref, frame, self._limits):
             stage = self._stage if ref is self._stars else None
             best = best_of(best, by_triangles(ref, frame, self._limits, stage))
         return best

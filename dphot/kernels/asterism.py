@@ -191,15 +191,18 @@ def verify(rx, ry, frame, pairs, rank, vertex_r, vertex_f, reach, near, limits, 
     """Try candidates in order of rank; of those that match well (k, 7): the matrix's rows and the matches.
 
     A triangle must first find `near` more stars in its neighbourhood, where its own errors are small, before
-    all are counted. `limits` is (max_scale, mirror allowed 0/1, candidates to try); `enough` matches end the
-    search.
+    all are counted. `limits` is (max_scale, mirror allowed 0/1, candidates to try, matches that leave no doubt);
+    once one has `enough` matches only the next few may still beat it.
     """
     n = len(rx)
     out = np.empty((int(limits[2]), 7))
     n_out = 0
     ax, ay, bx, by, weight = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.ones(n)
     m = np.empty((2, 3))
-    for t in range(min(len(rank), len(out))):
+    last = min(len(rank), len(out)) - 1
+    t = -1
+    while t < last:
+        t += 1
         r, f = pairs[rank[t], 0], pairs[rank[t], 1]
         cx = cy = 0.0
         for q in range(3):
@@ -235,34 +238,34 @@ def verify(rx, ry, frame, pairs, rank, vertex_r, vertex_f, reach, near, limits, 
             out[n_out, q], out[n_out, 3 + q] = m[0, q], m[1, q]
         out[n_out, 6] = k
         n_out += 1
-        if k >= enough:
+        if k >= limits[3]:
             break
+        if k >= enough:
+            last = min(last, t + 12)
     return out[:n_out]
 
 
 @njit(cache=True, nogil=True)
-def commonest_shift(px, py, x, y, reach):  # pragma: no cover - compiled
-    """The shift that brings most of (px, py) within about `reach` px of one of (x, y).
+def commonest_shift(px, py, x, y, reach, least):  # pragma: no cover - compiled
+    """The shift, of `least` px or more, that brings most of (px, py) within about `reach` px of one of (x, y).
 
     Shifts are counted in square cells of a plane that is wrapped, which keeps it small; two cells that share a
     place rarely matter, and what is proposed is judged anyway.
     """
-    side = 128
-    count = np.zeros((side + 1, side + 1), np.int64)
+    side = 256
+    count = np.zeros((side + 1, side + 1), np.int16)
     for i in range(len(px)):
         for j in range(len(x)):
+            if (x[j] - px[i]) ** 2 + (y[j] - py[i]) ** 2 < least * least:
+                continue
             column, row = np.floor((x[j] - px[i]) / reach), np.floor((y[j] - py[i]) / reach)
             count[int(row) % side, int(column) % side] += 1
     count[side], count[:, side] = count[0], count[:, 0]
     most, top = -1, (0, 0)
     for row in range(side):
         for column in range(side):
-            total = (
-                count[row, column]
-                + count[row, column + 1]
-                + count[row + 1, column]
-                + count[row + 1, column + 1]
-            )
+            total = count[row, column] + count[row, column + 1]
+            total += count[row + 1, column] + count[row + 1, column + 1]
             if total > most:
                 most, top = total, (row, column)
     dx, dy = np.empty(most), np.empty(most)
@@ -270,10 +273,14 @@ def commonest_shift(px, py, x, y, reach):  # pragma: no cover - compiled
     for i in range(len(px)):
         for j in range(len(x)):
             a, b = x[j] - px[i], y[j] - py[i]
+            if a * a + b * b < least * least:
+                continue
             row, column = int(np.floor(b / reach)) - top[0], int(np.floor(a / reach)) - top[1]
             if row % side < 2 and column % side < 2:
                 dx[k], dy[k] = a, b
                 k += 1
+    if k == 0:
+        return 0.0, 0.0
     best, most = 0, 0
     for i in range(k):
         near = ((dx[:k] - dx[i]) ** 2 + (dy[:k] - dy[i]) ** 2 <= reach * reach).sum()

@@ -26,6 +26,9 @@ STAGES = ((50, 20), (160, 14), (400, 10))
 TRIANGLES, CANDIDATES, TRIALS = 16000, 40000, 150
 #: Reference stars that a proposed transform is refined and judged on.
 BRIGHT = 600
+#: In a field that repeats itself, as test patterns do, wrong transforms match much of it far beyond chance; one that
+#: matches this share of the shorter list has no rival.
+CLEAR_SHARE = 0.9
 #: Brightest stars of either list whose differences propose a shift.
 SHIFT_STARS = 60
 #: Brightest stars that propose a shift of a prior, and its length in tolerances.
@@ -39,6 +42,8 @@ class Limits:
     tolerance: float
     scale: float
     mirror: bool
+    clear_share: float = 0.0
+    """Share of the shorter list that leaves no doubt: of a field that repeats itself, `CLEAR_SHARE`."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,21 @@ def best_of(a: Found, b: Found) -> Found:
     return b if b.log_chance < a.log_chance else a
 
 
+def is_clear(found: Found, ref: StarList, frame: StarList, limits: Limits) -> bool:
+    """Whether a transform can be trusted, and needs no comparison with others."""
+    shorter = min(len(ref.x), len(frame.x), BRIGHT)
+    return found.log_chance < LOG_CHANCE and found.count >= limits.clear_share * shorter
+
+
+def repeats(stars: StarList, limits: Limits) -> bool:
+    """Whether a field looks like itself when it is shifted, or turned by half a circle."""
+    found = (
+        _shifted(1.0, 10 * limits.tolerance, stars, stars, limits),
+        _shifted(-1.0, 0.0, stars, stars, limits),
+    )
+    return min(f.log_chance for f in found) < LOG_CHANCE / 2
+
+
 def triangles_of(stars: StarList, stage: tuple[int, int], tolerance: float) -> Triangles:
     """Triangles of neighbours among the brightest stars, which are taken from all over the field."""
     n, neighbours = stage
@@ -128,14 +148,16 @@ def _by_triangles(a: Triangles, b: Triangles, ref: StarList, frame: StarList, li
     while log_tail(enough - 2, rate) + math.log10(trials + 1) > LOG_CHANCE - 4:
         enough += 1
     near = 1 if min(n, m) <= 12 else 2
-    options = np.array([limits.scale, float(limits.mirror), TRIALS])
+    options = np.array(
+        [limits.scale, float(limits.mirror), TRIALS, max(enough, limits.clear_share * min(n, m))]
+    )
     proposed = asterism.verify(
         a.stars.x, a.stars.y, b.stars, pairs, rank, a.vertex, b.vertex, tolerance, near, options, enough
     )
     best = NOTHING
     for matrix in _distinct(proposed, ref, tolerance):
         best = best_of(best, settle(matrix, ref, frame, limits, trials))
-        if best.log_chance < LOG_CHANCE - 6:
+        if is_clear(best, ref, frame, limits):
             break
     return best
 
@@ -159,16 +181,21 @@ def by_shift(ref: StarList, frame: StarList, limits: Limits) -> Found:
     It is judged as if every pair of stars had been tried on every other, which is more than triangles do: what
     is accepted here would be there.
     """
-    n, best = SHIFT_STARS, NOTHING
-    trials = float(min(len(ref.x), BRIGHT) * min(len(frame.x), BRIGHT)) ** 2
+    best = NOTHING
     for sign in (1.0, -1.0):
-        x, y = sign * ref.x[:n], sign * ref.y[:n]
-        shift = asterism.commonest_shift(x, y, frame.x[:n], frame.y[:n], 2 * limits.tolerance)
-        m = np.array([(sign, 0.0, shift[0]), (0.0, sign, shift[1])])
-        best = best_of(best, settle(m, ref, frame, limits, trials))
-        if best.log_chance < LOG_CHANCE:
+        best = best_of(best, _shifted(sign, 0.0, ref, frame, limits))
+        if is_clear(best, ref, frame, limits):
             break
     return best
+
+
+def _shifted(sign: float, least: float, ref: StarList, frame: StarList, limits: Limits) -> Found:
+    """The field times `sign`, brought by the commonest shift of `least` px or more."""
+    n = SHIFT_STARS
+    trials = float(min(len(ref.x), BRIGHT) * min(len(frame.x), BRIGHT)) ** 2
+    x, y = sign * ref.x[:n], sign * ref.y[:n]
+    shift = asterism.commonest_shift(x, y, frame.x[:n], frame.y[:n], 2 * limits.tolerance, least)
+    return settle(np.array([(sign, 0.0, shift[0]), (0.0, sign, shift[1])]), ref, frame, limits, trials)
 
 
 def by_prior(prior: Floats, ref: StarList, frame: StarList, limits: Limits) -> Found:

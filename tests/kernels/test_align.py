@@ -130,6 +130,21 @@ def test_a_mirror_can_be_ruled_out():
         align.match(*sky.T, *frame.T, allow_mirror=False)
 
 
+@pytest.mark.parametrize("turn", [0, 90, 180, -90, 30])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_field_that_repeats_itself(turn, mirror):
+    i, j = np.divmod(np.arange(25), 5)
+    sky = np.column_stack(
+        [50 + 60 * i + 9 * ((3 * i + 2 * j) % 5 - 2), 50 + 60 * j + 9 * ((2 * i + 5 * j) % 5 - 2)]
+    )
+    rng = np.random.default_rng(11)
+    for _ in range(5):
+        truth = similarity((340, 340), turn, 1.0, mirror, rng.uniform(-8, 8, 2))
+        seen = np.column_stack(align.apply(truth, *sky.T)) + rng.normal(0, 0.05, sky.shape)
+        found = align.match(*rng.permutation(sky).T, *rng.permutation(seen[: rng.integers(20, 26)]).T)
+        assert error(found.matrix, truth, sky) < 0.5
+
+
 def test_few_stars_and_wrong_arguments_are_named():
     with pytest.raises(AlignmentError, match="2 reference and 5 frame stars"):
         align.match([1, 2], [3, 4], np.arange(5), np.arange(5))
