@@ -93,14 +93,15 @@ def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
         damaged = Store.open(store.path)
         (problem,) = check(damaged, files=False)[0]
         (night,) = problem.nights
-        rest = damaged.photometry["r"]
-        rest = rest.isel(time=rest.night.values != night)
-        np.testing.assert_array_equal(rest.flux, whole.flux[whole.night.values != night])
+        for day in {1, 2, 3} - {int(night[-2:])}:
+            rows = slice(128 * (day - 1), 128 * day)
+            np.testing.assert_array_equal(damaged.photometry["r"].flux[rows], whole.flux[rows])
+            np.testing.assert_array_equal(damaged.photometry["r"].flux_err[rows], whole.flux_err[rows])
         seen.add((problem.place.split("/")[-1], night))
         flip(file)
-        if len(seen) > 3:
+        if len(seen) > 5:
             break
-    assert len(seen) > 3
+    assert len(seen) > 5
 
 
 def test_a_manifest_that_is_damaged_or_gone(store):
