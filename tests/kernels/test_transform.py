@@ -104,3 +104,35 @@ def test_what_is_not_determined_is_refused():
         transform.fit_transform(line, line, line, line, "cubic")
     with pytest.raises(InputError, match="differ in length"):
         transform.fit_transform(line, line, line, line[:3])
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.6])
+@pytest.mark.parametrize("shared", [0.0, 0.1])
+def test_weighted_fits_reach_the_cramer_rao_bound(factor, shared):
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(0, 600, (2, 120))
+    told = np.hypot(1.4 / np.exp(rng.uniform(np.log(5), np.log(500), 120)), 0.01)  # FWHM 3.3 px, S/N 5 to 500
+    true = np.hypot(factor * told, shared)
+    places = np.array([(0, 0), (300, 300), (599, 0), (599, 599)], float)
+
+    # Position in the frame = design @ (c, s, dx, dy), one row for each axis of each star.
+    def design(u, v):
+        one, none = np.ones(len(u)), np.zeros(len(u))
+        return np.vstack([np.column_stack([u, -v, one, none]), np.column_stack([v, u, none, one])])
+
+    a, at = design(x, y), design(*places.T)
+    covariance = np.linalg.inv(a.T @ (a / np.tile(true**2, 2)[:, None]))
+    bound = np.einsum("ij,jk,ik->i", at, covariance, at).reshape(2, -1).sum(axis=0)
+    truth, squares = turned(1.0), []
+    for _ in range(300):
+        u, v = transform.apply(truth, x, y) + rng.normal(0, 1, (2, 120)) * true
+        first, _, _ = transform.fit_transform(x, y, u, v)
+        px, py = transform.apply(first, x, y)
+        weights = transform.position_weights((px - u) ** 2 + (py - v) ** 2, told)
+        m, _, _ = transform.fit_transform(x, y, u, v, weights=weights)
+        off = np.subtract(transform.apply(m, *places.T), transform.apply(truth, *places.T))
+        squares.append((off**2).sum(axis=0))
+    ratio = np.sqrt(np.mean(squares, axis=0) / bound)
+    assert (ratio < 1.10).all() and (ratio > 0.9).all()
+    # Forced positions: even in a corner far better than a faint star's own centroid (S/N 20).
+    assert np.sqrt(np.mean(squares, axis=0)).max() < 0.3 * np.sqrt(2) * np.hypot(factor * 1.4 / 20, shared)
