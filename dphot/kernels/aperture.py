@@ -35,8 +35,9 @@ def aperture_sums(image: ArrayLike, x: ArrayLike, y: ArrayLike, radii: ArrayLike
 
     The pixels are not resampled and not subsampled: a pixel counts with the exact area it shares with the
     circle, as in photutils' ``method="exact"``. Each star's pixel rows are walked once for all radii: whole
-    pixels come from running sums that start at the centre, the others from the integral of sqrt(r^2 - u^2).
-    The order of the additions is fixed, so the same input gives the same bits.
+    pixels come from running sums that start at the centre, the others from the integral of sqrt(r^2 - u^2),
+    which is tabulated at the edges of the star's pixel rows and columns: four corners make an overlap. The order of
+    the additions is fixed, so the same input gives the same bits.
 
     Parameters
     ----------
@@ -67,56 +68,73 @@ def aperture_sums(image: ArrayLike, x: ArrayLike, y: ArrayLike, radii: ArrayLike
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _segment(cross, dot, r2, inverse):
-    """Area between an arc and its chord; cross and dot products of the vectors to its ends, r^2 and 1 / r^2.
+def _arc_integrals(edge, radii, heights, integrals):
+    """sqrt(r^2 - u^2) and its integral from 0 to u, for one u and all radii r; where u > r, 0 and that up to r.
 
-    It is r^2 / 2 (angle - sin(angle)). The series of asin(z) - z is cut where this changes the area of an
-    aperture by less than 1e-12.
+    The integral is r^2 / 2 (t s + asin(t)) with t = u / r and s = sqrt(1 - t^2). The arcsine is taken of the smaller of
+    the two, a Chebyshev sum good to 6e-15, without a branch: the loop becomes vector instructions.
     """
-    z = cross * inverse
-    z2 = z * z
-    if r2 > 200.0:  # a chord within a pixel is at most sqrt(2), so z <= 0.1
-        tail = 1.0 / 6.0 + z2 * (3.0 / 40.0) + z2 * z2 * (5.0 / 112.0 + z2 * (35.0 / 1152.0))
-        return 0.5 * r2 * z * z2 * tail
-    if r2 > 32.0 or z2 < 0.0625:  # z <= 0.25
-        z4 = z2 * z2
-        tail = 63.0 / 2816.0 + z2 * (231.0 / 13312.0) + z4 * (143.0 / 10240.0 + z2 * (6435.0 / 557056.0))
-        tail = 1.0 / 6.0 + z2 * (3.0 / 40.0) + z4 * (5.0 / 112.0 + z2 * (35.0 / 1152.0) + z4 * tail)
-        return 0.5 * r2 * z * z2 * tail
-    return 0.5 * (r2 * math.atan2(cross, dot) - cross)  # asin would lose half its digits near a quarter turn
+    for k in range(radii.size):
+        r = radii[k]
+        u = min(edge, r)
+        height = math.sqrt((r - u) * (r + u))
+        t = u / r
+        s = height / r
+        x = min(t, s)
+        w = 4.0 * x * x - 1.0
+        p = 4.197435103029304e-10
+        p = p * w + 1.387520360202706e-09
+        p = p * w + 2.9390060501391257e-09
+        p = p * w + 9.940737168097536e-09
+        p = p * w + 3.669756165220628e-08
+        p = p * w + 1.2651530583916892e-07
+        p = p * w + 4.400988733901828e-07
+        p = p * w + 1.5666418131457262e-06
+        p = p * w + 5.701808835544638e-06
+        p = p * w + 2.1345635358700943e-05
+        p = p * w + 8.302317469598052e-05
+        p = p * w + 0.0003408637129901618
+        p = p * w + 0.0015196685397526363
+        p = p * w + 0.007798902239472254
+        p = p * w + 0.0537514935913257
+        p = p * w + 1.0471975511965939
+        angle = p * x if t <= s else 0.5 * math.pi - p * x
+        heights[k] = height
+        integrals[k] = 0.5 * r * r * (t * s + angle)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _half_row(pixels, running, count, first, v0, v1, near, far, r, heights):
-    """Sum over one half row: the part of the row v0 <= v <= v1 that lies on one side of the centre.
+def _half_row(pixels, running, edges, integrals, v0, v1, inner, outer, below, above, quarter, whole, out):
+    """Add to `out` (radius,) what one half row, the part of v0 <= v <= v1 on one side of the centre, gives each circle.
 
-    `pixels[m]` spans u from first + m - 1 to first + m (the one at the centre from 0 to first), `running` is
-    its running sum with 0 in front, `heights[m]` the height of the circle of radius r over first + m; `near`
-    and `far` are the circle's half widths at v0 and v1.
+    Pixel i spans u from edges[i] to edges[i + 1], `running` is the running sum with 0 in front. A circle's half width
+    is `inner` at v0 and `outer` at v1, the integral of its arc `below` up to v0, `above` up to v1, `quarter` up to r.
+    The first `whole` pixels lie within it at v0; this is set to what holds at v1, for the next row.
+
+    The area H(u, v) of the quarter circle within [0, u] x [0, v] is u v where the corner (u, v) lies inside, and
+    integral(u) + integral(v) - quarter where it lies outside; the overlap of a pixel is the sum of four corners.
     """
-    m = min(int(far - first) + 1, count) if far >= first else 0
     height = v1 - v0
-    total = height * running[m]
-    left = first + (m - 1) if m > 0 else 0.0
-    area = (far - left) * height  # under the arc's beginning the row is covered to its far side
-    p = far
-    yp = min(v1, r)
-    r2 = r * r
-    inverse = 1.0 / r2
-    while m < count and p < near:
-        q = first + m
-        yq = v0
-        if q < near:
-            yq = heights[m]
-        else:
-            q = near
-        area += (q - p) * (0.5 * (yp + yq) - v0) + _segment(q * yp - p * yq, p * q + yp * yq, r2, inverse)
-        total += area * pixels[m]
-        area = 0.0
-        p = q
-        yp = yq
-        m += 1
-    return total
+    first = edges[1]
+    for k in range(out.size):
+        q = whole[k]
+        m = int(outer[k] - first) + 1 if outer[k] >= first else 0
+        whole[k] = m
+        total = height * running[m]
+        u = edges[m]
+        if m < q:
+            arc = integrals[m + 1, k]
+            total += (arc + (above[k] - quarter[k]) - edges[m + 1] * v0 - u * height) * pixels[m]
+            for i in range(m + 1, q):
+                further = integrals[i + 1, k]
+                total += (further - arc - v0) * pixels[i]
+                arc = further
+            u = edges[q]
+            if u < inner[k]:
+                total += (quarter[k] - below[k] - arc + u * v0) * pixels[q]
+        elif u < inner[k]:
+            total += (above[k] - below[k] - u * height) * pixels[m]
+        out[k] += total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -124,13 +142,15 @@ def _sums(image, x, y, radii, out):
     """Fill out (nstar, nr); radii ascending and positive; what does not fit into the frame stays as it is."""
     ny, nx = image.shape
     nr = radii.size
-    size = min(int(radii[-1]) + 3, nx + 2)
-    pixels = np.empty((2, size))
-    running = np.zeros((2, size + 1))
-    heights = np.empty((2, nr, size))
-    near = np.empty(nr)
-    far = np.empty(nr)
-    first = np.empty(2)
+    size = min(int(radii[-1]) + 3, max(nx, ny) + 2)
+    pixels = np.zeros(size + 1)
+    running = np.zeros(size + 1)
+    edges = np.zeros((2, size + 1))
+    integrals = np.zeros((2, size + 1, nr))
+    heights = np.empty((3, nr))
+    parts = np.empty((2, nr))
+    whole = np.empty((2, nr), np.int64)
+    quarter = 0.25 * math.pi * radii * radii
     for star in range(x.size):
         xc = x[star]
         yc = y[star]
@@ -142,58 +162,61 @@ def _sums(image, x, y, radii, out):
             continue
         column = min(int(xc + 0.5), nx - 1)
         row = min(int(yc + 0.5), ny - 1)
-        first[0] = column + 0.5 - xc
-        first[1] = xc - (column - 0.5)
+        largest = radii[n - 1]
+        # u of the pixels' edges on either side of the centre, 0 first, and the arcs' integrals up to them
         for side in range(2):
-            for k in range(n):
-                m = 0
-                while m < size and first[side] + m < radii[k]:
-                    heights[side, k, m] = math.sqrt(radii[k] ** 2 - (first[side] + m) ** 2)
-                    m += 1
-        for k in range(n):
-            out[star, k] = 0.0
+            edges[side, 1] = column + 0.5 - xc if side == 0 else xc - (column - 0.5)
+            m = 1
+            s = 0
+            _arc_integrals(edges[side, 1], radii[:n], heights[2], integrals[side, 1])
+            while m < size and edges[side, m] < largest:
+                while radii[s] <= edges[side, m]:
+                    s += 1
+                m += 1
+                edges[side, m] = edges[side, 1] + (m - 1)
+                _arc_integrals(edges[side, m], radii[s:n], heights[2], integrals[side, m, s:n])
+        out[star, :n] = 0.0
         for step in (1, -1):
             v0 = 0.0
             v1 = 0.5 + step * (row - yc)
             j = row
-            smallest = 0
-            for k in range(n):
-                near[k] = radii[k]
-            while smallest < n and 0 <= j < ny:
-                for k in range(smallest, n):
-                    rest = radii[k] ** 2 - v1 * v1
-                    far[k] = math.sqrt(rest) if rest > 0.0 else 0.0
+            s = 0
+            now, then = 0, 1
+            heights[now, :n] = radii[:n]
+            parts[now, :n] = 0.0
+            for side in range(2):
+                first = edges[side, 1]
+                for k in range(n):
+                    whole[side, k] = int(radii[k] - first) + 1 if radii[k] >= first else 0
+            while s < n and 0 <= j < ny:
+                _arc_integrals(v1, radii[s:n], heights[then, s:n], parts[then, s:n])
                 for side in range(2):
-                    towards = 1 - 2 * side
-                    count = 0
-                    i = column
-                    width = first[side]
-                    while count < size and 0 <= i < nx:
-                        value = float(image[j, i])
-                        pixels[side, count] = value
-                        running[side, count + 1] = running[side, count] + value * width
-                        count += 1
-                        if first[side] + count - 1 >= near[n - 1]:
-                            break
-                        width = 1.0
-                        i += towards
-                    for k in range(smallest, n):
-                        out[star, k] += _half_row(
-                            pixels[side],
-                            running[side],
-                            count,
-                            first[side],
-                            v0,
-                            v1,
-                            near[k],
-                            far[k],
-                            radii[k],
-                            heights[side, k],
-                        )
-                for k in range(smallest, n):
-                    near[k] = far[k]
+                    first = edges[side, 1]
+                    reach = heights[now, n - 1]
+                    # with the pixel beyond: rounding may put the frame's edge inside the circle
+                    count = int(reach - first) + 2 if reach >= first else 1
+                    if side == 0:
+                        count = min(count, nx - column)
+                        values = image[j, column : column + count]
+                    else:
+                        count = min(count, column + 1)
+                        values = image[j, column - count + 1 : column + 1][::-1]
+                    total = values[0] * first
+                    running[1] = total
+                    pixels[0] = values[0]
+                    for i in range(1, count):
+                        pixels[i] = values[i]
+                        total += pixels[i]
+                        running[i + 1] = total
+                    pixels[count] = 0.0
+                    _half_row(
+                        pixels, running, edges[side], integrals[side, :, s:n], v0, v1, heights[now, s:n],
+                        heights[then, s:n], parts[now, s:n], parts[then, s:n], quarter[s:n], whole[side, s:n],
+                        out[star, s:n],
+                    )  # fmt: skip
                 v0 = v1
                 v1 += 1.0
                 j += step
-                while smallest < n and radii[smallest] <= v0:
-                    smallest += 1
+                now, then = then, now
+                while s < n and radii[s] <= v0:
+                    s += 1

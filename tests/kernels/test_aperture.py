@@ -57,6 +57,20 @@ def test_single_pixel_overlap():
         np.testing.assert_allclose(aperture_sums(image, x, y, [radius])[0], expected, atol=1e-12)
 
 
+def test_circles_that_touch_the_frame_and_the_pixels_edges():
+    """Everything on the grid: corners on the circle, edges tangent to it, the frame's edge reached."""
+    image = np.random.default_rng(4).normal(100, 9, (21, 21)).astype(np.float32)
+    for x, y, radius in [
+        (10, 10, 10.5),
+        (10.5, 10.5, 5.0),
+        (10.5, 9.5, 2.5**0.5),
+        (2.5, 10.5, 3.0),
+        (10, 10, 0.5),
+    ]:
+        expected = photutils_sums(image, np.array([x]), np.array([y]), radius)
+        np.testing.assert_allclose(aperture_sums(image, [x], [y], [radius])[0], expected, rtol=1e-12)
+
+
 def test_tiny_aperture_in_one_pixel(image):
     np.testing.assert_allclose(
         aperture_sums(image, [50.2, 50.39], [60.3, 59.7], [0.1]),
@@ -77,6 +91,7 @@ def test_one_radius_or_one_star_at_a_time_gives_the_same_bits(image):
     together = aperture_sums(image, x, y, RADII)
     alone = np.concatenate([aperture_sums(image, x[i], y[i], RADII) for i in range(20)], axis=1)
     np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(together, [aperture_sums(image, x, y, radius)[0] for radius in RADII])
     results = {}
     threads = [
         threading.Thread(target=lambda k: results.update({k: aperture_sums(image, x, y, RADII)}), args=(k,))
