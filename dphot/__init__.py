@@ -22,6 +22,7 @@ from .io.choice import choose as choose_calibration
 from .io.frames import FrameTable, scan
 from .light_curves import light_curve
 from .photometry import photometry
+from .redo import redo
 from .reduction import reduce
 from .store import Store
 from .telescope import Telescope
@@ -60,6 +61,7 @@ __all__ = [
     "masters",
     "open",
     "photometry",
+    "redo",
     "reduce",
     "report",
     "scan",

@@ -15,6 +15,8 @@ from .checking import problem_lines, repair
 from .errors import InputError, StoreError
 from .lineage import commit_line, lineage_lines
 from .lineage import lineage as make_lineage
+from .redo import FREE
+from .redo import redo as make_again
 from .saying import progress, say
 from .store import Store
 
@@ -62,6 +64,13 @@ def parsers(add: Add) -> None:
     )
     sub.add_argument("--repair", action="store_true", help="mend what can be mended, from the raw files")
     sub.add_argument("--moved-to", default=None, metavar="FOLDER", help="with --repair: where the files went")
+
+    sub = add("redo", "measure a night again from the frames that the store keeps, with other settings", redo)
+    sub.add_argument("store")
+    sub.add_argument("night", help="2026-11-22")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                     help=f"a setting that changes, any of {', '.join(FREE)}")  # fmt: skip
+    sub.add_argument("--workers", type=int, default=None, metavar="N", help="processes [one a core]; 0: none")
 
     sub = add(
         "rollback", "go back to an earlier version; what came after it stays readable until gc", rollback
@@ -128,6 +137,27 @@ def check(arguments: argparse.Namespace) -> Result:
     code = StoreError.exit_code if problems else 0
     return {"store": store.path, "problems": [asdict(p) for p in problems], "files": found, "repaired": done,
             "exit_code": code}  # fmt: skip
+
+
+def redo(arguments: argparse.Namespace) -> Result:
+    """`dphot redo`"""
+    pairs = [text.partition("=") for text in arguments.set]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise InputError(f"--set {wrong[0]}: write NAME=VALUE")
+    settings = {name.strip(): value.strip() for name, _, value in pairs}
+    records = make_again(
+        arguments.store, arguments.night, workers=arguments.workers, progress=progress(arguments), **settings
+    )
+    for r in records:
+        say(
+            arguments,
+            f"{r['night']} {r['filter']}: {r['frames_used']} of {r['frames']} frames measured again",
+        )
+    return {
+        "store": arguments.store,
+        "series": records,
+        "commit": Store.open(arguments.store).history()[0].id,
+    }
 
 
 def rollback(arguments: argparse.Namespace) -> Result:

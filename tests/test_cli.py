@@ -248,6 +248,7 @@ def test_every_setting_is_an_option_with_its_text(capsys):
         "rollback",
         "explain",
         "check",
+        "redo",
         "gc",
     ],
 )

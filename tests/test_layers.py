@@ -20,7 +20,7 @@ LAYERS = [
     {"lineage", "checking", "light_curves"},
     {"identity", "planning", "night_record", "other_field", "night"},
     {"phot", "changes", "saying"},
-    {"append", "reduction", "summaries", "views", "formats"},
+    {"append", "redo", "reduction", "summaries", "views", "formats"},
     {"demo", "watch"},
     {"commands", "upkeep"},
     {"cli", "__init__"},

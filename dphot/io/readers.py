@@ -211,7 +211,8 @@ def read_record(record: Mapping[str, Any]) -> tuple[NDArray[Any], str]:
     Parameters
     ----------
     record : mapping
-        Row of the frame table.
+        Row of the frame table. With `kept` (path of a store, its commit, filter, night, row) the store's own copy of
+        the pixels is meant; then without a digest.
 
     Returns
     -------
@@ -225,6 +226,10 @@ def read_record(record: Mapping[str, Any]) -> tuple[NDArray[Any], str]:
     FrameError
         As `read_pixels`.
     """
+    if "kept" in record:  # a store's own copy of the frame
+        from ..store import repairs
+
+        return repairs.kept_frame(*record["kept"]), ""
     pixels, digest = read_frame(record["path"], record["hdu"])
     return own_pixels(pixels, record), digest
 

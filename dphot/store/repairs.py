@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import zarr
 
-from . import encodings, layout, repository
+from . import encodings, layout, opening, repository
 
 
 def move_paths(root: zarr.Group, moved: Mapping[str, str]) -> int:
@@ -70,3 +71,13 @@ def raw_frame(session: Any, filter: str, night: str, row: int) -> np.ndarray:
     """The raw pixels of one stored frame."""
     group = layout.frames_group(filter, night)
     return np.asarray(repository.root_group(session)[f"{group}/raw"][row])  # type: ignore[index]
+
+
+def kept_frame(path: str, snapshot: str, filter: str, night: str, row: int) -> np.ndarray:
+    """The raw pixels of one stored frame, in a process that has no session of the store."""
+    return raw_frame(_session(path, snapshot), filter, night, row)
+
+
+@lru_cache(maxsize=2)
+def _session(path: str, snapshot: str) -> Any:
+    return opening.connect(path, snapshot=snapshot)[1]

@@ -47,6 +47,30 @@ def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
             extend(arrays[name], values)
 
 
+#: What tells a frame from others: it stays when the frame is measured again.
+_IDENTITY = ("time", "path", "digest", "night", "file_size", "file_time")
+
+
+def overwrite(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
+    """Replace the measurements of frames that are there (see `Transaction.overwrite_photometry`)."""
+    path = layout.photometry_group(filter)
+    arrays = dict(root[path].arrays())  # type: ignore[union-attr]
+    encoded = {str(name): encodings.encode(str(name), ds.variables[name]) for name in ds.variables}
+    dims = {str(name): tuple(str(d) for d in ds.variables[name].dims) for name in ds.variables}
+    _refuse_misfits(path, arrays, encoded, dims)
+    places = {str(p): i for i, p in enumerate(np.asarray(arrays["path"][:]))}
+    unknown = [str(p) for p in ds["path"].values if str(p) not in places]
+    if unknown:
+        raise StoreError(
+            f"{path}: {len(unknown)} frame(s) are not there (the first {unknown[0]}); append them"
+        )
+    rows = np.array([places[str(p)] for p in ds["path"].values])
+    order = np.argsort(rows)
+    for name, (values, _) in encoded.items():
+        if dims[name][:1] == ("time",) and name not in _IDENTITY:
+            arrays[name].oindex[rows[order]] = values[order]
+
+
 def extend(array: zarr.Array, values: np.ndarray) -> None:
     """Add rows to an array."""
     rows = array.shape[0]

@@ -157,6 +157,10 @@ class Transaction:
         """A group as this transaction sees it, in memory."""
         return reading.read_dataset(self.fork, group)
 
+    def read_masters(self, name: str) -> xr.Dataset:
+        """The masters of one night."""
+        return self.read(layout.masters_group(name))
+
     def read_photometry(self, filter: str, night: str, names: Sequence[str]) -> xr.Dataset:
         """Some variables of the rows of one night in one filter, in memory, in order of time."""
         rows = reading.read_rows(self.fork, layout.photometry_group(filter), ("time", "night", *names))
@@ -272,6 +276,28 @@ class Transaction:
         """
         with repository.errors(self.path, f"photometry in {filter!r}"):
             series.append(self.root, filter, ds)
+        self._judge(filter, ds)
+
+    def overwrite_photometry(self, filter: str, ds: xr.Dataset) -> None:
+        """Replace the measurements of frames that the store holds, known by their path; the rest stays as it is.
+
+        Parameters
+        ----------
+        filter, ds
+            As for `append_photometry`.
+
+        Raises
+        ------
+        StoreError
+            If a frame is not there, or stars, apertures, units or types differ; nothing is written then.
+        """
+        with repository.errors(self.path, f"photometry in {filter!r}"):
+            series.overwrite(self.root, filter, ds)
+        self._judge(filter, ds)
+
+    def _judge(self, filter: str, ds: xr.Dataset) -> None:
+        """Judge the comparison stars anew, with some rows that are new."""
+        with repository.errors(self.path, f"ensemble of {filter!r}"):
             verdict = ensemble.update(self.root, filter, ds)
         for key in ("demoted", "restored"):
             if stars := getattr(verdict, key):

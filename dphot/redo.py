@@ -1,0 +1,206 @@
+"""A night measured again, from the raw frames and masters that the store keeps: no file is needed."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from . import cluster
+from .config import Config, coerce
+from .errors import InputError
+from .flags import FrameFlag, decode
+from .graph.assemble import photometry_dataset
+from .graph.chunks import Stack, Task, measure_night
+from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
+from .graph.frame import unit
+from .graph.steps import Step, load_steps
+from .io.site import site_of
+from .lineage import commit_facts
+from .night_record import LOST, software
+from .progress import Progress
+from .store import Store, Transaction, repairs
+from .store.layout import REFERENCE
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Record = dict[str, Any]
+
+#: Settings that can change: those that neither the star list nor the masters rest on.
+FREE = ("apertures", "aperture_unit", "annulus", "sky_sigma", "centroid", "transform", "min_stars", "stack", "steps",
+        "chunk")  # fmt: skip
+
+
+def redo(
+    store: Store | str | Path,
+    night: str,
+    /,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    client: Client | None = None,
+    steps: Sequence[Step | str] = (),
+    wait: float = 60.0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> list[Record]:
+    """Measure a night of a store again, with other settings, in one commit; the old numbers stay readable until gc.
+
+    Raw frames and masters are those that the store keeps; reference and star list stay.
+
+    Parameters
+    ----------
+    store : Store or path
+        The store; a `Store` given shows the new state afterwards.
+    night : str
+        The night, as ``"2026-11-22"``.
+    workers, scheduler, client
+        Where to run, as for `dphot.reduce`.
+    steps : sequence of callable or str
+        Steps of your own, with those that the settings name.
+    wait : float
+        How long to wait for another writer, s.
+    progress : Progress, optional
+        For bars.
+    **settings
+        `FREE` ones; what is not given stays as the night was measured. The number of apertures cannot change.
+
+    Returns
+    -------
+    list of dict
+        The night's new records, one for each filter.
+
+    Raises
+    ------
+    InputError
+        If the store has no such night, or keeps no frames of it, or a setting would not fit its other nights.
+    """
+    opened = store if isinstance(store, Store) else Store.open(store)
+    opened.refresh()
+    if client is None:
+        with cluster.connect(workers, scheduler) as found:
+            return _redo(opened, night, found, steps, wait, progress or Progress(), settings)
+    return _redo(opened, night, client, steps, wait, progress or Progress(), settings)
+
+
+def _redo(
+    store: Store,
+    night: str,
+    client: Client | None,
+    steps: Sequence[Step | str],
+    wait: float,
+    progress: Progress,
+    settings: dict[str, Any],
+) -> list[Record]:
+    with store.transaction(f"night {night}, measured again", {"night": night}, wait) as tx:
+        before = tx.read_night(night)
+        if before is None:
+            nights = ", ".join(record["night"] for record in store.nights) or "none"
+            raise InputError(f"{store.path}: there is no night {night!r}; the nights are {nights}")
+        frames = {f: records for f, n, records in repairs.stored_frames(tx.fork) if n == night}
+        series = []
+        for record in before["series"]:
+            config = _settled(record["config"], settings)
+            chain = (*load_steps([steps] if isinstance(steps, str) else steps), *load_steps(config.steps))
+            kept = _kept(frames.get(record["filter"], []), store.path, tx.base, record["filter"], night)
+            if not any(not one["error"] for one in kept):
+                raise InputError(
+                    f"{store.path}: it keeps no raw frames of {night}, filter {record['filter']!r}: reduce its files "
+                    "into another store"
+                )
+            with progress.bar(f"{night} {record['filter']} photometry", len(kept)) as bar:
+                series.append(_measure(tx, record, kept, config, chain, client, bar))
+        tx.write_night(night, {**before, "series": series})
+        tx.metadata = {**commit_facts(night, series), "complete": True, "redone": True}
+    return series
+
+
+def _settled(own: dict[str, Any], changes: dict[str, Any]) -> Config:
+    """The night's settings with those given."""
+    config = Config().patch(**own)
+    given = coerce(changes)
+    fixed = sorted(name for name in given if name not in FREE and given[name] != getattr(config, name))
+    if fixed:
+        raise InputError(
+            f"{', '.join(fixed)}: the star list or the masters of all nights rest on it; reduce the files into "
+            f"another store. A night alone can change {', '.join(FREE)}"
+        )
+    changed = config.patch(**given)
+    if len(changed.apertures) != len(config.apertures):
+        raise InputError(
+            f"apertures: {len(changed.apertures)} given, the store's nights have {len(config.apertures)}; give as many"
+        )
+    return changed
+
+
+def _kept(records: list[Record], path: str, snapshot: str, filter: str, night: str) -> list[Record]:
+    """Records of stored frames, each with the place of its pixels."""
+    return [{**record, "kept": (path, snapshot, filter, night, row)} for row, record in enumerate(records)]
+
+
+def _measure(
+    tx: Transaction,
+    record: Record,
+    lights: list[Record],
+    config: Config,
+    steps: tuple[Step, ...],
+    client: Client | None,
+    bar: Any,
+) -> Record:
+    """One filter of the night, into the open transaction; its new record."""
+    started = clock.perf_counter()
+    night, name = record["night"], record["filter"]
+    place = f"{night}/{name}"
+    masters_ds, reference_ds = tx.read_masters(place), tx.read(REFERENCE)
+    reference = reference_from_dataset(reference_ds)
+    handle = Handle(digest(masters_from_dataset(masters_ds), reference), tx.fork, place)
+    rows, _, stack = measure_night(
+        lights,
+        Task(handle, config, None, steps),
+        reference,
+        client,
+        lambda chunk: bar.update(len(chunk.records)),
+    )
+    old = tx.read_photometry(name, night, ("path", "frame_flags"))
+    carried = int(FrameFlag.CALIBRATION_MISSING)
+    flagged = {str(p) for p, f in zip(old.path.values, old.frame_flags.values, strict=True) if f & carried}
+    for row, light in zip(rows, lights, strict=True):
+        if light["path"] in flagged and not row["frame_flags"] & FrameFlag.UNREADABLE:
+            row["frame_flags"] |= carried
+    light = next(one for one in lights if not one["error"])
+    site = site_of(light, config.telescope, config.coordinates, reference_ds.attrs.get("site"))
+    ds = photometry_dataset(rows, lights, reference_ds, site, {})
+    tx.overwrite_photometry(name, ds)
+    if stack is not None:
+        tx.write_stack(name, night, _stack(stack, ds, reference))
+    seconds = clock.perf_counter() - started
+    return {**record, **_facts(ds, record), "config": asdict(config), "config_digest": config.digest(),
+            "software": software(), "elapsed_s": round(seconds, 3), "frames_per_second": round(len(rows) / seconds, 2),
+            "steps": [getattr(step, "__name__", repr(step)) for step in steps]}  # fmt: skip
+
+
+def _facts(ds: xr.Dataset, record: Record) -> Record:
+    """What a record says of the frames."""
+    told = list(zip(ds.path.values, ds.frame_flags.values, ds.note.values, strict=True))
+    dropped = [
+        {"path": str(p), "flags": decode(f, FrameFlag), "reason": str(n)} for p, f, n in told if f & LOST
+    ]
+    copies = [one for one in record["frames_dropped"] if one["flags"] == ["DUPLICATE"]]
+    return {
+        "frames_used": len(told) - len(dropped),
+        "frames_dropped": dropped + copies,
+        "frames_noted": [{"path": str(p), "note": str(n)} for p, f, n in told if n and not f & LOST],
+    }
+
+
+def _stack(stack: Stack, ds: xr.Dataset, reference: Any) -> xr.Dataset:
+    skies = ds.sky_frame.values[np.isfinite(ds.sky_frame.values)] / unit(reference)
+    level = np.float32(np.median(skies)) if skies.size else np.float32(0)
+    images = {"stack": stack.mean() + level, "total": stack.total, "count": stack.count}
+    return xr.Dataset({k: (("y", "x"), v) for k, v in images.items()})
