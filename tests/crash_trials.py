@@ -1,0 +1,189 @@
+"""Kill an append at random moments, look at the store, try again: is it as if nothing had happened?
+
+A process that has all kernels in memory, and has never touched a store, forks: one child appends and is killed, one looks
+and tries again. Run as ``crash_trials.py FOLDER TRIALS SEED [SCHEDULER]``; prints what went wrong as JSON.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import dask
+import numpy as np
+
+import dphot
+from dphot import night as nights_module
+from dphot import simulate
+from dphot.config import Config
+from dphot.errors import StoreError
+
+SETTINGS = {"apertures": (1.0, 2.0), "max_stars": 8}
+
+
+def check(store):
+    """No frame is there twice, or in one place only."""
+    for name in store.photometry:
+        obs = store.photometry[name]
+        digests, nights, paths = (list(obs[k].values) for k in ("digest", "night", "path"))
+        assert len(set(digests)) == len(digests), "a frame is there twice"
+        held = {(n, str(p)) for n, ds in store.frames[name].items() for p in ds.path.values}
+        assert held == set(zip(nights, paths, strict=True)), "a frame is measured and not kept, or the reverse"
+        assert {r["night"] for r in store.nights} == set(nights), "a night has no record"
+
+
+def contents(store):
+    """A digest of what a store holds, history apart."""
+    images = {f"stack {f} {n}": a for f in store.stack for n, a in store.stack[f].items()}
+    images |= {f"raw {f} {n}": ds.raw for f in store.frames for n, ds in store.frames[f].items()}
+    images |= {f"{name} {k}": ds[k] for name, ds in store.masters.items() for k in ("bias", "dark_rate", "flat")}
+    for name, obs in store.photometry.items():
+        images |= {f"{name} {k}": v for k, v in obs.variables.items()}
+    sha = hashlib.sha256()
+    for name in sorted(images):
+        values = np.asarray(images[name])
+        text = repr(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes()
+        sha.update(name.encode() + text)
+    return sha.hexdigest()
+
+
+def in_child(function, *arguments):
+    """Run in a forked process; its process id and where its answer comes."""
+    there, here = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(here)
+        return pid, there
+    os.setpgid(0, 0)
+    try:
+        answer = function(*arguments)
+    except BaseException:
+        answer = {"error": traceback.format_exc()}
+    os.write(here, json.dumps(answer).encode())
+    os._exit(0)
+
+
+def answer_of(child):
+    pid, there = child
+    with os.fdopen(there, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(pid, 0)
+    return json.loads(text) if text else {"error": "no answer"}
+
+
+def work(place, folders, where, steps):
+    """What is killed: the first night makes the store, the second is appended."""
+    if steps:
+        nights_module.STEP_SECONDS = 1e-6
+    if not Path(place).exists():
+        dphot.reduce(folders[0], place, chunk=1, **where, **SETTINGS)
+    dphot.append(place, folders, chunk=1, **where)
+    return {}
+
+
+def look_and_retry(place, folders, where, steps, whole):
+    """The store opens, holds whole commits, and a retry makes it what it would have been."""
+    try:
+        before = dphot.open(place)
+    except StoreError as error:
+        assert "no such store" in str(error), error  # killed before there was one
+        before = None
+    commits = 0 if before is None else len(before.history())
+    if before is not None:
+        check(before)
+    work(place, folders, where, steps)
+    after = dphot.open(place)
+    check(after)
+    assert contents(after) == whole, "the retry gives other bits"
+    assert all(r["complete"] for r in after.nights), "a night is not complete"
+    return {"commits": commits}
+
+
+def warm(folder):
+    """Load every kernel, without a store."""
+    with dask.config.set(scheduler="synchronous"):
+        table = dphot.scan(folder, store=False)
+        lights, config = table.lights, Config().patch(**SETTINGS)
+        light = lights.records()[0]
+        masters = dphot.masters(dphot.choose_calibration(light, table.records()), light)
+        cube = dphot.cube(lights, chunk=2)
+        reference = dphot.make_reference(cube, masters, config)
+        calibrated = dphot.calibrate(cube, masters)
+        obs = dphot.photometry(calibrated, reference, masters, config)
+        dphot.align(calibrated, obs.transform).compute()
+
+
+def worker_processes(nannies):
+    """Process ids of the workers that some nannies have at the moment."""
+    found = []
+    for nanny in nannies:
+        children = Path(f"/proc/{nanny}/task/{nanny}/children").read_text().split()
+        found += [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    return found
+
+
+def killed(child, moment, victims, nannies, rng):
+    """Whether a running child, or a worker, was killed at a moment; or it had ended before."""
+    while time.monotonic() < moment:
+        time.sleep(0.001)
+        if os.waitid(os.P_PID, child[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return False
+    if victims != "worker":
+        os.kill(child[0], signal.SIGKILL)
+    if victims != "coordinator":
+        workers = worker_processes(nannies)
+        for pid in workers if rng.random() < 0.3 else workers[:1]:
+            os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def main(place, trials, seed, scheduler="", *nannies):
+    place, rng = Path(place), random.Random(int(seed))
+    folders = simulate.write_nights(
+        place / "raw", nights=2, frames=3, size=80, seed=3, stars=14, bias=2, darks=2, flats=2, clouds=0
+    )
+    warm(folders[0])
+    where = {"scheduler": scheduler} if scheduler else {"workers": 0}
+    answer_of(in_child(work, place / "whole", folders, where, False))
+    whole = answer_of(in_child(lambda: contents(dphot.open(place / "whole"))))
+    answer_of(in_child(work, place / "base", folders[:1], where, False))
+    took, problems, seen = {}, [], {"trials": 0, "killed": 0, "commits": {}}
+    kinds = [(steps, fresh) for steps in (False, True) for fresh in (False, True)]
+    # each kind of run once to its end, for the time that it takes; then the trials
+    for trial, kind in enumerate(kinds + [rng.choice(kinds) for _ in range(int(trials))]):
+        steps, fresh = kind
+        store = place / f"trial-{trial}"
+        if not fresh:
+            shutil.copytree(place / "base", store)
+        victims = rng.choice(["coordinator", "worker", "both"]) if nannies else "coordinator"
+        started, share = time.monotonic(), rng.random() if kind in took else np.inf
+        child = in_child(work, store, folders, where, steps)
+        was_killed = killed(child, started + share * took.get(kind, 1.0), victims, nannies, rng)
+        answer = answer_of(child)
+        took.setdefault(kind, time.monotonic() - started)
+        if was_killed and rng.random() < 0.2:  # and the next try, too
+            child = in_child(work, store, folders, where, steps)
+            killed(child, time.monotonic() + rng.random() * took[kind], "coordinator", nannies, rng)
+            answer_of(child)
+        found = answer_of(in_child(look_and_retry, store, folders, where, steps, whole))
+        if (not was_killed or victims == "worker") and answer:
+            found = {**found, **answer}
+        if "error" in found:
+            problems.append({"trial": trial, "kind": kind, "share": share, "victims": victims, **found})
+            continue
+        shutil.rmtree(store)
+        if kind in took and np.isfinite(share):
+            seen["trials"] += 1
+            seen["killed"] += was_killed
+            seen["commits"][found["commits"]] = seen["commits"].get(found["commits"], 0) + 1
+    print(json.dumps({**seen, "problems": problems[:5]}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
