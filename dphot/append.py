@@ -122,7 +122,8 @@ def append(
     named = replace(config, reference="auto") if held.files else config  # the store has its reference
     chain = (*own, *planning.check(nights, named))
     _check_steps(opened, chain)
-    progress.say(repr(table))
+    if progress.lines:
+        progress.say(repr(table))
     if client is not None:
         return commit_nights(nights, opened, config, client, chain, progress, held.snapshot, wait)
     with cluster.connect(workers, scheduler) as found:

@@ -81,13 +81,15 @@ def odd_times(records: Sequence[Record]) -> dict[str, str]:
     """
     notes: dict[str, list[str]] = {}
     same: dict[tuple[str, int], list[str]] = {}
-    rows: dict[tuple[str, str], list[tuple[list[int], int, str]]] = {}
+    rows: dict[tuple[str, str, str], list[tuple[list[int], int, str]]] = {}
     for record, time in zip(records, instants(records), strict=True):
         if not np.isnat(time):
             path, ns = str(record["path"]), int(time.astype(np.int64))
+            folder, name = os.path.split(path)
             same.setdefault((record["filter"], ns), []).append(path)
-            numbers = [int(digits) for digits in re.findall(r"\d+", os.path.basename(path))]
-            rows.setdefault((record["filter"], re.sub(r"\d+", "#", path)), []).append((numbers, ns, path))
+            numbers = [int(digits) for digits in re.findall(r"\d+", name)]
+            kind = record["filter"], folder, re.sub(r"\d+", "#", name)
+            rows.setdefault(kind, []).append((numbers, ns, path))
     for paths in same.values():
         for path in paths if len(paths) > 1 else []:
             other = next(os.path.basename(p) for p in sorted(paths) if p != path)

@@ -75,7 +75,8 @@ def reduce(
     table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=settled.telescope or None)
     nights = planning.plan(table, settled)
     chain = (*own, *planning.check(nights, settled))
-    progress.say(repr(table))
+    if progress.lines:
+        progress.say(repr(table))
     # A store that is replaced stays as it was until the new one is whole.
     place = Path(store).with_name(f".{Path(store).name}.reducing") if replacing else store
     created = Store.create(place, root_attributes(nights, settled), overwrite=replacing)

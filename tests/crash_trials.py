@@ -34,7 +34,9 @@ def check(store):
         digests, nights, paths = (list(obs[k].values) for k in ("digest", "night", "path"))
         assert len(set(digests)) == len(digests), "a frame is there twice"
         held = {(n, str(p)) for n, ds in store.frames[name].items() for p in ds.path.values}
-        assert held == set(zip(nights, paths, strict=True)), "a frame is measured and not kept, or the reverse"
+        assert held == set(zip(nights, paths, strict=True)), (
+            "a frame is measured and not kept, or the reverse"
+        )
         assert {r["night"] for r in store.nights} == set(nights), "a night has no record"
 
 
@@ -42,7 +44,9 @@ def contents(store):
     """A digest of what a store holds, history apart."""
     images = {f"stack {f} {n}": a for f in store.stack for n, a in store.stack[f].items()}
     images |= {f"raw {f} {n}": ds.raw for f in store.frames for n, ds in store.frames[f].items()}
-    images |= {f"{name} {k}": ds[k] for name, ds in store.masters.items() for k in ("bias", "dark_rate", "flat")}
+    images |= {
+        f"{name} {k}": ds[k] for name, ds in store.masters.items() for k in ("bias", "dark_rate", "flat")
+    }
     for name, obs in store.photometry.items():
         images |= {f"{name} {k}": v for k, v in obs.variables.items()}
     sha = hashlib.sha256()
@@ -156,7 +160,7 @@ def main(place, trials, seed, scheduler="", *nannies):
     took, problems, seen = {}, [], {"trials": 0, "killed": 0, "commits": {}}
     kinds = [(steps, fresh) for steps in (False, True) for fresh in (False, True)]
     # each kind of run once to its end, for the time that it takes; then the trials
-    for trial, kind in enumerate(kinds + [rng.choice(kinds) for _ in range(int(trials))]):
+    for trial, kind in enumerate([*kinds, *rng.choices(kinds, (3, 1, 3, 1), k=int(trials))]):
         steps, fresh = kind
         store = place / f"trial-{trial}"
         if not fresh:

@@ -2,12 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
+from same_bits import same_bits
+
+import dphot
+from dphot import cli
 
 SCRIPT = Path(__file__).parent / "crash_trials.py"
 
@@ -59,3 +65,56 @@ def test_kills_of_coordinator_and_workers(tmp_path):
         for process in (*nannies, scheduler):
             process.wait(20)
     assert seen["problems"] == [[]] and seen["trials"] == [24] and seen["killed"][0] > 15
+
+
+def fill(folder):
+    """Write until the disk is full."""
+    with pytest.raises(OSError), open(folder / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(65536))
+    with pytest.raises(OSError), open(folder / "filler", "ab", buffering=0) as file:
+        while True:
+            file.write(b"0")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 32 MiB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", place], capture_output=True)
+    if made.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_leaves_the_last_commit_and_one_error(small_night, small_store, small_disk, capsys):
+    later = shutil.copytree(small_night, small_disk.parent / "later")
+    for path in later.glob("light*"):
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].header["DATE-OBS"] = hdus[0].header["DATE-OBS"].replace("2026-03-14", "2026-03-20")
+            hdus[0].header.remove("JD", ignore_missing=True)
+    place = shutil.copytree(small_store.path, small_disk / "x.dphot")
+    before = dphot.open(place).photometry["r"].load()
+    for free in (0, 1 << 16, 1 << 18):
+        fill(small_disk)
+        os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - free)
+        assert cli.main(["append", str(place), str(later), "--workers", "0", "--quiet"]) == 6
+        error = capsys.readouterr().err
+        assert str(place) in error and "No space left" in error and "Traceback" not in error
+        (small_disk / "filler").unlink()
+        same_bits(dphot.open(place).photometry["r"].load(), before)
+    assert dphot.append(place, later, workers=0).frames_used == 8
+
+
+def test_a_read_only_store_is_read_and_not_written(small_night, small_store, small_disk, capsys):
+    later = shutil.copytree(small_night, small_disk.parent / "later")
+    (later / "light-r-0008.fits").unlink()
+    place = small_disk / "x.dphot"
+    dphot.reduce(later, place, workers=0, stack=False)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert cli.main(["append", str(place), str(small_night), "--workers", "0", "--quiet"]) == 6
+    error = capsys.readouterr().err
+    assert str(place) in error and "Read-only file system" in error and "Traceback" not in error
+    assert dphot.open(place).photometry["r"].load().sizes["time"] == 7

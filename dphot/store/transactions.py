@@ -97,6 +97,9 @@ class Transaction:
         try:
             if kind is None:
                 self._commit(self.message, self.metadata)
+            elif isinstance(error, icechunk.IcechunkError):  # a full disk met by a worker, for example
+                with repository.errors(self.path, "it cannot be written, and is at its last commit"):
+                    raise error
         finally:
             self._fork = None
             self._release()
