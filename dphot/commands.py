@@ -18,7 +18,7 @@ from .append import append as make_append
 from .config import Config
 from .demo import run_demo
 from .differential import differential as make_differential
-from .errors import AlignmentError, InputError
+from .errors import AlignmentError, DphotError, InputError, StoreError
 from .formats import export as write_export
 from .formats import light_curve_csv, refuse_existing
 from .io.bayer import CHANNELS
@@ -211,14 +211,23 @@ def pick(store: Store, name: str | None) -> xr.Dataset:
     return store.photometry[filters[0] if name is None else name]
 
 
+def _loaded(store: Store, name: str | None) -> xr.Dataset:
+    """The photometry in one filter, in memory."""
+    try:
+        return pick(store, name).load()
+    except DphotError:
+        raise
+    except Exception as error:  # Zarr, its codecs and Icechunk each have their own for a damaged chunk
+        cure = f"`dphot check {store.path}` tells what, and of which night"
+        raise StoreError(f"{store.path}: its photometry cannot be read ({error}); {cure}") from error
+
+
 def differential(arguments: argparse.Namespace) -> Result:
     """`dphot differential`"""
     store = Store.open(arguments.store)
     if arguments.csv:
         refuse_existing(arguments.csv, arguments.overwrite)
-    lc = make_differential(
-        pick(store, arguments.filter).load(), arguments.target, **_curve_options(arguments)
-    )
+    lc = make_differential(_loaded(store, arguments.filter), arguments.target, **_curve_options(arguments))
     result = curve_summary(lc)
     say(arguments, "\n".join(curve_lines(result)))
     if arguments.csv:

@@ -85,6 +85,15 @@ def test_explain_and_check(store, run, tmp_path):
     assert run("check", store.path, "--moved-to", tmp_path)[0] == 2
 
 
+def test_damage_is_an_error_that_tells_what_to_do(store, run, tmp_path):
+    for chunk in (tmp_path / "field.dphot" / "chunks").iterdir():
+        data = bytearray(chunk.read_bytes())
+        data[len(data) // 2] ^= 1
+        chunk.write_bytes(data)
+    code, text, result = run("differential", store.path)
+    assert code == 6 and "dphot check" in result["error"] and "Traceback" not in text
+
+
 @pytest.mark.parametrize("arguments", [["gc"], ["rollback"], ["diff"]])
 def test_nothing_is_guessed(store, run, arguments):
     assert run(*arguments, store.path)[0] == 2
