@@ -221,11 +221,7 @@ def lost(reference: Reference, config: Config, reason: str) -> dict[str, Any]:
 def _sky_frame(image: np.ndarray, reference: Reference) -> float:
     """Median of some 10,000 pixels, in the unit of the fluxes; NaN where none is finite."""
     step = max(math.isqrt(image.size // 10_000), 1)
-    sample = image[::step, ::step].ravel()
-    finite = np.isfinite(sample)
-    if not finite.all():
-        sample = sample[finite]
-    return float(np.median(sample)) * unit(reference) if sample.size else np.nan
+    return float(sky.thinned_median(image, step)) * unit(reference)
 
 
 def measure(

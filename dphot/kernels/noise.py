@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from ._arrays import frozen
+from .order import median
 
 #: Variance of a sky level in units of s^2 / n: simulated for the mean clipped at 3 sigma around the median of
 #: `kernels.sky.annulus_sky`; a plain mean would have 1, a median pi / 2.
@@ -87,15 +91,22 @@ def response_at(flat: ArrayLike, x: ArrayLike, y: ArrayLike) -> NDArray[np.float
     ndarray of float64, shape (nstar,)
         NaN where a position is not finite.
     """
-    master, columns, rows = np.asarray(flat), np.atleast_1d(x), np.atleast_1d(y)
-    known = np.isfinite(columns) & np.isfinite(rows)
-    step = np.array([-1, 0, 1])
-    j, i = (
-        np.clip(np.where(known, v, 0.0).round().astype(np.int64)[:, None] + step, 0, n - 1)
-        for v, n in zip((rows, columns), master.shape, strict=True)
-    )
-    around = master[j[:, :, None], i[:, None, :]].reshape(columns.size, -1)
-    return np.where(known, np.median(around, axis=1), np.nan)
+    columns, rows = (np.array(v, np.float64, ndmin=1) for v in (x, y))
+    return _medians(frozen(flat, np.float32), columns, rows)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True)
+def _medians(master, columns, rows):  # type: ignore[no-untyped-def]
+    ny, nx = master.shape
+    out, around = np.full(columns.size, np.nan), np.empty(9)
+    for k in range(columns.size):
+        if math.isfinite(columns[k]) and math.isfinite(rows[k]):
+            j, i = round(rows[k]), round(columns[k])
+            for n in range(9):
+                a, b = min(max(j + n // 3 - 1, 0), ny - 1), min(max(i + n % 3 - 1, 0), nx - 1)
+                around[n] = master[a, b]
+            out[k] = median(around)
+    return out
 
 
 def flux_variance(

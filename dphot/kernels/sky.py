@@ -190,6 +190,22 @@ def select(values, n, k):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def thinned_median(image, step):
+    """Median of every `step`-th pixel of every `step`-th row; NaN where none is finite."""
+    ny, nx = image.shape
+    values = np.empty((ny // step + 1) * (nx // step + 1))
+    n = 0
+    for j in range(0, ny, step):
+        for i in range(0, nx, step):
+            values[n] = image[j, i]
+            n += math.isfinite(values[n])
+    if n == 0:
+        return math.nan
+    upper = select(values, n, n // 2)
+    return upper if n % 2 else 0.5 * (upper + values[: n // 2].max())
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _clipped(values, n, sigma, widen, iterations, tail, middle):
     """Clipped mean, unbiased standard deviation and number kept of values[:n], which are reordered.
 

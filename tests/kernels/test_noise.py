@@ -117,11 +117,11 @@ def test_a_gaussian_star_has_kings_area():
 
 
 def test_response_is_the_flats_and_no_single_pixels():
-    flat = np.ones((20, 30))
-    flat[:, 15:] = 0.8
+    flat = np.ones((20, 30), np.float32)
+    flat[:, 15:] = 0.75
     flat[10, 5] = 0.1  # a dead pixel
     x, y = np.array([5.0, 20.2, 29.6, -40.0, np.nan]), np.array([10.0, 3.0, 19.4, 5.0, 1.0])
-    np.testing.assert_array_equal(response_at(flat, x, y), [1.0, 0.8, 0.8, 1.0, np.nan])
+    np.testing.assert_array_equal(response_at(flat, x, y), [1.0, 0.75, 0.75, 1.0, np.nan])
 
 
 def test_the_sky_level_scatters_by_its_variance():
