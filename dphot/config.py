@@ -69,6 +69,9 @@ class Config:
     pattern: str = "auto"
     """Take hot pixels and other fixed pattern off with a median of the lights themselves, where there is no
     dark: `on`, `off`, or `auto`, where the field drifts far enough and the pattern stands out of its noise."""
+    repair: bool = False
+    """Replace bad pixels and cosmic rays by what their neighbours and the PSF tell, for the aperture sums; the flags
+    stay."""
     strict: bool = False
     """Refuse to reduce where a bias, dark or flat is missing."""
     steps: tuple[str, ...] = ()

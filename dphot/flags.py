@@ -12,7 +12,7 @@ class StarFlag(IntFlag):
     EDGE = 2  # the largest aperture or the annulus leaves the frame
     BAD_PIXEL = 4  # a bad pixel lies within the flagging radius
     NEIGHBOUR = 8  # another star contributes light within the flagging radius
-    COSMIC = 16  # a cosmic ray lies within the flagging radius
+    COSMIC = 16  # a cosmic ray, or a hot pixel that calibration left, lies within the flagging radius
     NONLINEAR = 32  # a pixel lies above the linear range
     NONFINITE = 64  # a NaN or infinite pixel lies within the flagging radius
 

@@ -98,7 +98,7 @@ def _with_clouds(
     light = np.array([row["share"] for row in rows]) * np.where(exposures > 0, own / exposures, 1.0)
     light = light if np.isfinite(own) else np.array([row["share"] for row in rows])
     seen = light[np.isfinite(light)]
-    alike = records[0]["filter"] == reference.attrs["filter"]
+    alike = records[0]["filter"] == reference.attrs.get("filter", records[0]["filter"])
     clear = 1.0 if alike or not seen.size else float(np.quantile(seen, 0.9))
     out = []
     for row, share in zip(rows, light / clear, strict=True):

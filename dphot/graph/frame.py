@@ -18,7 +18,7 @@ from ..config import Config
 from ..errors import AlignmentError, FrameError
 from ..flags import FrameFlag, StarFlag
 from ..io import bayer
-from ..kernels import aperture, detect, noise, psf, sky, transform
+from ..kernels import aperture, cosmic, detect, noise, psf, sky, transform
 from ..kernels.align import Pattern
 from ..kernels.calibrate import calibrate, overscan_correct, pixel_mask
 from ..kernels.order import median
@@ -367,6 +367,11 @@ def photometry_at(
         image, mask, x, y, inner, outer, config.sky_sigma, near_x, near_y, reference.near_radius
     )
     level = level + sky.clipped_photons(level, sky_rms, reference.gain, config.sky_sigma)
+    flagged = FLAG_RADIUS * fwhm
+    narrow = min(v for v in (row["fwhm_x"], row["fwhm_y"], fwhm) if np.isfinite(v))
+    mask = cosmic.mark_cosmics(image, mask, x, y, flagged, level, sky_rms, reference.gain, narrow, beta)
+    if config.repair:
+        image = cosmic.repaired(image, mask, x, y, radii.max(), level, fwhm, beta)
     sums = aperture.aperture_sums(image, x, y, radii)
     flux = (sums - area[:, None] * level) * to_electrons
     shot, star_area = noise.star_noise(radii, fwhm, beta)
@@ -375,7 +380,7 @@ def photometry_at(
         flux, area[:, None], sky_rms * to_electrons, sky_n, noise_area=noise.noise_area(radii)[:, None],
         shot=shot[:, None] / response, masters=flux**2 * masters.flat_variance / response / star_area[:, None],
     )  # fmt: skip
-    flags, peak = sky.star_flags(mask, counts, x, y, FLAG_RADIUS * fwhm)
+    flags, peak = sky.star_flags(mask, counts, x, y, flagged)
     ny, nx = image.shape
     reach = max(radii.max(), outer)
     inside = (x - reach >= -0.5) & (x + reach <= nx - 0.5) & (y - reach >= -0.5) & (y + reach <= ny - 0.5)

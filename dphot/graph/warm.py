@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels import aperture, calibrate, centroid, combine, detect, psf, sky
+from ..kernels import aperture, calibrate, centroid, combine, cosmic, detect, psf, sky
 from ..kernels.align import match
 from ..kernels.resample import add_to_reference
 from ..kernels.trails import on_trails
@@ -46,6 +46,8 @@ def _apertures() -> None:
     image, mask, x, y = _field()
     aperture.aperture_sums(image, x, y, np.array([2.0, 4.0]))
     sky.annulus_sky(image, mask, x, y, 6.0, 9.0, 3.0, x, y, np.full(x.size, 3.0))
+    level = np.full(x.size, 10.0)
+    cosmic.mark_cosmics(image, mask, x, y, 3.0, level, level, 1.0, 3.0)
     sky.star_flags(mask, image.astype(np.uint16), x, y, 3.0)
 
 

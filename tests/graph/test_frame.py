@@ -179,3 +179,24 @@ def test_the_row_of_a_lost_frame_has_all_that_a_measured_one_has():
     for name in row:
         assert np.shape(row[name]) == np.shape(lost[name]), name
     assert all(np.isnan(lost[name]).all() for name in ("flux", "x", "transform", "fwhm", "dx"))
+
+
+def test_a_cosmic_ray_reaches_its_stars_row_and_is_repaired_only_on_request():
+    ref = reference()
+    clean = draw(ref, shift=(0.3, -0.4))
+    image = clean.copy()
+    x, y = ref.star_x[4] + 0.3, ref.star_y[4] - 0.4
+    image[round(y) + 1, round(x) - 1] += 20000
+    before, row, mended = (
+        measure(picture, ref, Config(repair=repair))
+        for picture, repair in ((clean, False), (image, False), (image, True))
+    )
+    assert np.flatnonzero(row["flags"] & StarFlag.COSMIC).tolist() == [4]
+    assert not (before["flags"] & StarFlag.COSMIC).any()
+    np.testing.assert_array_equal(mended["flags"], row["flags"])
+    aperture = int(np.argmin(np.abs(row["aperture_radius"] - 6.0)))
+    true, hit, back = (r["flux"][aperture, 4] for r in (before, row, mended))
+    assert hit - true == pytest.approx(20000 * ref.gain, rel=1e-3)
+    assert abs(back - true) < 0.02 * abs(hit - true)
+    others = np.arange(12) != 4
+    np.testing.assert_array_equal(mended["flux"][:, others], row["flux"][:, others])
