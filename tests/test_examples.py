@@ -39,6 +39,22 @@ def test_the_tutorial_runs_whole(tmp_path):
     assert (tmp_path / "report.html").read_text().startswith("<!")
 
 
+@pytest.mark.slow
+def test_the_precision_page_shows_what_is_asked(tmp_path):
+    pages = tmp_path / "p.html", tmp_path / "p.png"
+    result = results_of("precision.py", "--quick", pages[0], "--png", pages[1], folder=tmp_path)
+    assert {row["fwhm"] for row in result["positions"]} == {1.6, 3.5, 8.0}
+    for row in result["positions"]:
+        # 100 errors of each kind tell a standard deviation to 7 percent: three of that
+        assert row["snr"] < 20 or row["fitted"] < 1.10 * 1.21 * row["bound"], row
+        assert row["snr"] > 100 or row["forced"] < row["fitted"], row
+    assert 0.9 < result["pull_std"] < 1.1
+    assert {row["field"] for row in result["bias"]} == {100, 500, 1500}
+    text = pages[0].read_text()
+    assert text.startswith("<!") and "https://" not in text.split("<script")[0]
+    assert pages[1].stat().st_size > 50_000
+
+
 LOOPS = ("loop_sep_frames_per_cpu_s", "loop_photutils_frames_per_cpu_s")
 
 

@@ -7,6 +7,7 @@
 ((600, 600), 'light')
 """
 
+from .bound import position_bound
 from .floor import Floor, ensemble_floor, residual_rms
 from .presets import PRESETS, simulation
 from .render import Night, prepare
@@ -25,6 +26,7 @@ __all__ = [
     "Simulation",
     "ensemble_floor",
     "open_truth",
+    "position_bound",
     "prepare",
     "read_simulated",
     "residual_rms",

@@ -7,6 +7,7 @@ from dphot.errors import InputError
 from dphot.kernels.psf import frame_psf
 from dphot.kernels.psf_centroid import fitted
 from dphot.kernels.transform import apply, fit_transform
+from dphot.simulate import position_bound
 from dphot.simulate.moffat import draw_stars
 
 SKY, READ, THETA = 200.0, 7.0, 0.5
@@ -35,27 +36,9 @@ def field(fwhm, ratio, beta, flux, n=400, neighbour=None, seed=1):
 
 
 def bound(fwhm, ratio, beta, flux, neighbour=None):
-    """Least error of x and y [px] and the signal-to-noise, mean over pixel phases, all else unknown but the sky."""
-    half = int(4 * fwhm) + 4
-    found = []
-    for phase in ((0.0, 0.0), (0.25, 0.1), (0.5, 0.3), (0.4, 0.5)):
-
-        def star(x, y, light, phase=phase):
-            image = np.zeros((2 * half + 1, 2 * half + 1))
-            at = (np.array([half + phase[k] + v]) for k, v in enumerate((x, y)))
-            draw_stars(image, *at, np.array([float(light)]), axes_of(fwhm, ratio), THETA, beta)
-            return image
-
-        stars, e = [(0.0, 0.0, flux), *([neighbour] if neighbour else [])], 1e-3
-        slopes = []
-        for x, y, light in stars:
-            slopes += [star(x, y, light) / light, (star(x + e, y, light) - star(x - e, y, light)) / (2 * e),
-                       (star(x, y + e, light) - star(x, y - e, light)) / (2 * e)]  # fmt: skip
-        variance = sum(star(*s) for s in stars) + SKY + READ**2
-        information = [[(a * b / variance).sum() for a in slopes] for b in slopes]
-        found.append(np.diag(np.linalg.inv(information))[:3])
-    height, x, y = np.mean(found, axis=0)
-    return np.sqrt(x), np.sqrt(y), flux / np.sqrt(height)
+    """Least error of x and y [px], and the signal-to-noise."""
+    axes = axes_of(fwhm, ratio)
+    return position_bound(flux, axes, THETA, beta, sky=SKY, read_noise=READ, neighbour=neighbour)
 
 
 def psf_of(fwhm, ratio, beta):
