@@ -97,7 +97,8 @@ def mark_cosmics(
     cores = cores[np.isfinite(cores)]
     ratio = sharpest(NARROWER * fwhm, beta)
     if cores.size >= ENOUGH:
-        ratio = max(ratio, float(np.quantile(cores, SHARP)) ** (1.0 / NARROWER**2))
+        usual = np.interp(SHARP * (cores.size - 1), np.arange(cores.size), np.sort(cores))
+        ratio = max(ratio, float(usual) ** (1.0 / NARROWER**2))
     per_count = 1.0 / gain if gain > 0 else 1.0
     _mark(pixels, out, at_x, at_y, level, noise, float(radius), ratio, per_count)
     return out

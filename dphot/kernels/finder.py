@@ -32,30 +32,12 @@ def repair(image: NDArray[np.float32], mask: NDArray[np.uint8], bits: int) -> ND
 
     The image itself where nothing is masked, a copy otherwise.
     """
-    masked = _marked(mask.reshape(-1), bits)
+    masked = np.flatnonzero((mask & np.uint8(bits)) != 0)
     if not len(masked):
         return image
     out = image.copy()
     _fill(image, mask, bits, masked, out)
     return out
-
-
-@njit(cache=True, nogil=True)
-def _marked(mask, bits):  # type: ignore[no-untyped-def]
-    """Places of the pixels that have one of the bits; most pieces hold none, which vector instructions tell."""
-    n, found = 0, np.empty(256, np.int64)
-    for first in range(0, len(mask), 1024):
-        piece, marks = mask[first : first + 1024], np.uint8(0)
-        for j in range(len(piece)):
-            marks |= piece[j]
-        if marks & bits:
-            for j in range(len(piece)):
-                if piece[j] & bits:
-                    if n == len(found):
-                        found = np.append(found, np.empty(n, np.int64))
-                    found[n] = first + j
-                    n += 1
-    return found[:n]
 
 
 @njit(cache=True, nogil=True)

@@ -63,13 +63,15 @@ def series_chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, .
     Returns
     -------
     tuple of int
-        At most 128 rows x 1 aperture x 128 stars.
+        At most 128 rows x 128 stars of one aperture; of several, where there are fewer stars.
     """
     if not dims or dims[0] != "time":
         return tuple(max(1, n) for n in shape)
     if len(dims) == 1:
         return (_LIST,)
-    return (_ROWS, *(1 for _ in shape[1:-1]), min(max(1, shape[-1]), _STARS))
+    stars = min(max(1, shape[-1]), _STARS)
+    # Every chunk costs a millisecond, however small it is.
+    return (_ROWS, *(min(max(1, n), _STARS // stars) for n in shape[1:-1]), stars)
 
 
 def image_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
