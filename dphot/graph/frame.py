@@ -374,6 +374,7 @@ def photometry_at(
         image = cosmic.repaired(image, mask, x, y, radii.max(), level, fwhm, beta)
     sums = aperture.aperture_sums(image, x, y, radii)
     flux = (sums - area[:, None] * level) * to_electrons
+    flux[~np.isfinite(flux)] = np.nan
     shot, star_area = noise.star_noise(radii, fwhm, beta)
     response = noise.response_at(masters.flat, x, y)
     variance = noise.flux_variance(
