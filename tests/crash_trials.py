@@ -91,8 +91,8 @@ def work(place, folders, where, steps):
     return {}
 
 
-def look_and_retry(place, folders, where, steps, whole):
-    """The store opens, holds whole commits, and a retry makes it what it would have been."""
+def look_and_retry(place, folders, where, whole):
+    """The store opens, holds whole commits, and a retry, in steps of any size, makes it what it would have been."""
     try:
         before = dphot.open(place)
     except StoreError as error:
@@ -101,7 +101,7 @@ def look_and_retry(place, folders, where, steps, whole):
     commits = 0 if before is None else len(before.history())
     if before is not None:
         check(before)
-    work(place, folders, where, steps)
+    work(place, folders, where, False)
     after = dphot.open(place)
     check(after)
     assert contents(after) == whole, "the retry gives other bits"
@@ -175,7 +175,7 @@ def main(place, trials, seed, scheduler="", *nannies):
             child = in_child(work, store, folders, where, steps)
             killed(child, time.monotonic() + rng.random() * took[kind], "coordinator", nannies, rng)
             answer_of(child)
-        found = answer_of(in_child(look_and_retry, store, folders, where, steps, whole))
+        found = answer_of(in_child(look_and_retry, store, folders, where, whole))
         if (not was_killed or victims == "worker") and answer:
             found = {**found, **answer}
         if "error" in found:

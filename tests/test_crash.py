@@ -25,15 +25,16 @@ def run(arguments, n):
         for i in range(n)
     ]
     seen = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
+    print(seen)  # how many were killed, and at which commit
     return {key: [one[key] for one in seen] for key in seen[0]}
 
 
 @pytest.mark.slow
-def test_200_kills_of_a_run(tmp_path):
+def test_176_kills_of_a_run(tmp_path):
     """Creation, masters, reference, frames, steps, commits: the moments are spread over the whole run."""
-    seen = run(lambda i: (tmp_path / f"{i}", 100, i), 2)
+    seen = run(lambda i: (tmp_path / f"{i}", 88, i), 2)
     assert seen["problems"] == [[], []]
-    assert sum(seen["trials"]) == 200 and sum(seen["killed"]) > 150
+    assert sum(seen["trials"]) == 176 and sum(seen["killed"]) > 132
     # the kills fell before the store was there, and between all of its commits
     commits = {int(n) for one in seen["commits"] for n in one}
     assert {0, 1, 2, 3} <= commits and max(commits) > 3
@@ -41,7 +42,7 @@ def test_200_kills_of_a_run(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_kills_of_coordinator_and_workers(tmp_path):
+def test_24_kills_of_coordinator_and_workers(tmp_path):
     scheduler = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--host",
          "127.0.0.1", "--scheduler-file", tmp_path / "scheduler.json"], stderr=subprocess.DEVNULL,
