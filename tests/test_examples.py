@@ -65,6 +65,10 @@ LOOPS = ("loop_sep_frames_per_cpu_s", "loop_photutils_frames_per_cpu_s")
         ("kernels", {"aperture": ("dphot_ms", "sep_ms", "photutils_ms", "max_rel_diff")}),
         ("scan", {"first_files_per_s": (), "repeat_s": ()}),
         (
+            "append",
+            {"append": ("cpu_s_3rd", "cpu_s_30th", "cpu_ratio", "bytes_3rd", "bytes_30th", "bytes_ratio")},
+        ),
+        (
             "pipeline",
             {"tutorial": ("frames_per_cpu_s",), "large": ("frames_per_cpu_s", "two_worker_speedup", *LOOPS)},
         ),
