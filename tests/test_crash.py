@@ -35,9 +35,9 @@ def test_176_kills_of_a_run(tmp_path):
     seen = run(lambda i: (tmp_path / f"{i}", 88, i), 2)
     assert seen["problems"] == [[], []]
     assert sum(seen["trials"]) == 176 and sum(seen["killed"]) > 132
-    # the kills fell before the store was there, and between all of its commits
+    # the kills fell between all commits; before the store is there only a few of the moments fall, or none
     commits = {int(n) for one in seen["commits"] for n in one}
-    assert {0, 1, 2, 3} <= commits and max(commits) > 3
+    assert {1, 2, 3} <= commits and max(commits) > 3
 
 
 @pytest.mark.slow
