@@ -21,7 +21,7 @@ from .config import Config
 from .errors import CalibrationError, InputError
 from .flags import FrameFlag
 from .graph import reference as references
-from .graph.assemble import instants, photometry_dataset
+from .graph.assemble import instants, judge_clouds, photometry_dataset
 from .graph.chunks import Slots, Stack, Task, measure_night
 from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
 from .graph.frame import trimmed_shape, unit
@@ -279,8 +279,7 @@ class _Night:
         assert self.reference is not None
         goes_on = series.filter in self.before or series.filter in self.records
         self.tx.append_photometry(series.filter, ds)
-        names = (*ROWS, "sky_frame")
-        rows = self.tx.read_photometry(series.filter, series.night, names) if goes_on else ds[list(names)]
+        rows = self._judged_again(series) if goes_on else ds
         if stacks:
             self._write_stack(series, stacks, rows.sky_frame.values)
         # Functions given in a script are named here only: the settings hold those with a name to import.
@@ -288,6 +287,20 @@ class _Night:
             series, rows, self.config, masters, self.reference, elapsed,
             [getattr(step, "__name__", repr(step)) for step in self.steps], self.before.get(series.filter),
         )  # fmt: skip
+
+    def _judged_again(self, series: NightSeries) -> xr.Dataset:
+        """All rows of the night, as if they had come at once: what is a cloud shows in the whole night only."""
+        assert self.reference is not None
+        names = (*ROWS, "digest", "exposure", "share", "sky_frame")
+        before = self.tx.read_photometry(series.filter, series.night, names)
+        rows = judge_clouds(before, series.filter, self.reference.attrs)
+        changed = (rows.frame_flags.values != before.frame_flags.values) | (
+            rows.note.values.astype(str) != before.note.values.astype(str)
+        )
+        if changed.any():
+            told = rows[["path", "digest", "frame_flags", "note"]]
+            self.tx.amend_photometry(series.filter, told.isel(time=changed))
+        return rows
 
     def _write_stack(self, series: NightSeries, stacks: Sequence[Stack], skies: np.ndarray) -> None:
         assert self.reference is not None

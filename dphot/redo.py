@@ -175,7 +175,7 @@ def _measure(
             row["frame_flags"] |= carried
     light = next(one for one in lights if not one["error"])
     site = site_of(light, config.telescope, config.coordinates, reference_ds.attrs.get("site"))
-    ds = photometry_dataset(rows, lights, reference_ds, site, {})
+    ds = photometry_dataset(rows, lights, reference_ds, site, {"filter": name})
     tx.overwrite_photometry(name, ds)
     if stack is not None:
         tx.write_stack(name, night, _stack(stack, ds, reference))

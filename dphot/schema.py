@@ -92,6 +92,7 @@ _PHOTOMETRY = [
             ("mirror", "i", "", "1 where the frame is mirrored against the reference"),
             ("n_matched", "i", "", "stars matched to the reference"),
             ("match_rms", "f", "px", "root-mean-square residual of the matched bright stars"),
+            ("share", "f", "", "light of the matched stars as a share of that on the reference, median"),
             ("sky_frame", "f", "e-/px", "median sky of the frame"),
             ("frame_flags", "u", "", "bits of dphot.flags.FrameFlag"),
             ("path", "O", "", "raw file"),

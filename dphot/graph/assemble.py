@@ -42,14 +42,13 @@ def photometry_dataset(
         `latitude`, `longitude` (deg, east positive), `altitude` (m), `diameter` (m), `ra`, `dec` (deg); NaN where
         unknown: what needs them is NaN.
     attrs : mapping
-        Further attributes.
+        Further attributes; `filter` is that of the first record where it is not among them.
 
     Returns
     -------
     xarray.Dataset
         In time order (then by path); frames without a time come last.
     """
-    rows = _with_clouds(rows, records, reference)
     ds = xr.Dataset()
     for name, declared in PHOTOMETRY.items():
         if declared.dims[0] == "time" and name in rows[0]:
@@ -77,7 +76,7 @@ def photometry_dataset(
                            ("star_x", "star_y", "star_flux", "star_ra", "star_dec")})  # fmt: skip
     ds = ds.assign_coords(star=np.arange(ds.sizes["star"]), aperture=np.arange(ds.sizes["aperture"]))
     order = np.lexsort((ds.path.values.astype(str), ds.time.values.astype("int64"), timeless))
-    ds = ds.isel(time=order)
+    ds = judge_clouds(ds.isel(time=order), attrs.get("filter", records[0]["filter"]), reference.attrs)
     unit = "e-" if "gain" in reference.attrs else "ADU"
     gain = {k: reference.attrs[k] for k in ("gain", "gain_source") if k in reference.attrs}
     ds.attrs.update({"flux_unit": unit, **gain, **attrs})
@@ -85,28 +84,45 @@ def photometry_dataset(
     return annotate(ds, PHOTOMETRY, unit)
 
 
-def _with_clouds(
-    rows: Sequence[Mapping[str, Any]], records: Sequence[Record], reference: xr.Dataset
-) -> list[Mapping[str, Any]]:
-    """The rows, those of clouded frames flagged.
+def judge_clouds(rows: xr.Dataset, filter: str, reference: Mapping[str, Any]) -> xr.Dataset:
+    """Rows of a night with those of clouded frames flagged and noted, and no others.
 
     A frame in the reference's filter is compared with the reference, for equal exposures; one in another filter, whose
-    stars have other brightnesses, with the clearest tenth of its series.
+    stars have other brightnesses, with the clearest tenth of its night: whoever extends a night judges all of it again.
+
+    Parameters
+    ----------
+    rows : xarray.Dataset
+        `share`, `exposure`, `frame_flags` and `note` of all frames of one night and filter, in any order.
+    filter : str
+        Their filter.
+    reference : mapping
+        The reference's attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+        With new `frame_flags` and `note`; frames without a share keep theirs.
     """
-    exposures = np.array([r["exposure"] for r in records], float)
-    own = float(reference.attrs.get("exposure") or np.nan)
-    light = np.array([row["share"] for row in rows]) * np.where(exposures > 0, own / exposures, 1.0)
-    light = light if np.isfinite(own) else np.array([row["share"] for row in rows])
-    seen = light[np.isfinite(light)]
-    alike = records[0]["filter"] == reference.attrs.get("filter", records[0]["filter"])
-    clear = 1.0 if alike or not seen.size else float(np.quantile(seen, 0.9))
-    out = []
-    for row, share in zip(rows, light / clear, strict=True):
-        if share < CLOUD_SHARE:
-            note = f"the stars have {100 * share:.0f} % of their light"
-            row = {**row, "frame_flags": row["frame_flags"] | int(FrameFlag.CLOUD), "note": note}
-        out.append(row)
-    return out
+    exposure, light = rows.exposure.values, rows.share.values.copy()
+    own = float(reference.get("exposure") or np.nan)
+    if np.isfinite(own):
+        timed = exposure > 0
+        light[timed] *= own / exposure[timed]
+    known = np.flatnonzero(np.isfinite(light))
+    alike = filter == reference.get("filter", filter)
+    clear = 1.0 if alike or not known.size else float(np.quantile(light[known], 0.9))
+    flags, notes = rows.frame_flags.values.copy(), rows.note.values.astype(object)
+    cloud = np.uint16(FrameFlag.CLOUD)
+    for i in known:
+        if flags[i] & cloud:  # as the night was known then; the note begins with it
+            flags[i] &= ~cloud
+            notes[i] = str(notes[i]).partition("; ")[2]
+        if light[i] / clear < CLOUD_SHARE:
+            flags[i] |= cloud
+            words = f"the stars have {100 * light[i] / clear:.0f} % of their light"
+            notes[i] = f"{words}; {notes[i]}" if notes[i] else words
+    return rows.assign(frame_flags=rows.frame_flags.copy(data=flags), note=rows.note.copy(data=notes))
 
 
 def instants(records: Sequence[Record]) -> np.ndarray:

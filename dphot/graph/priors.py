@@ -22,8 +22,9 @@ def priors(records: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any
     """Likely transforms of the frames that could not be aligned, by their place.
 
     Between the nearest aligned frames of the same night, before and after, the transform goes linearly with time; next
-    to a flip, and at either end of what is aligned, it is that of the nearest. What a frame gets depends on the whole
-    night alone, not on how it was cut into chunks.
+    to a flip, and at either end of what is aligned, it is that of the nearest. What a frame gets depends on the
+    frames given alone, not on how they were cut into chunks; where a night comes in parts (steps, late frames), each
+    part has neighbours of its own only, and a frame at its edge may fail that the whole night would have aligned.
 
     Parameters
     ----------

@@ -71,6 +71,17 @@ def overwrite(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
             arrays[name].oindex[rows[order]] = values[order]
 
 
+def amend(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
+    """Replace some variables of frames that are there (see `Transaction.amend_photometry`)."""
+    arrays = dict(root[layout.photometry_group(filter)].arrays())  # type: ignore[union-attr]
+    stored = zip(*(np.asarray(arrays[k][:]) for k in ("path", "digest")), strict=True)
+    places = {(str(p), str(d)): i for i, (p, d) in enumerate(stored)}
+    rows = np.array([places[str(p), str(d)] for p, d in zip(ds.path.values, ds.digest.values, strict=True)])
+    order = np.argsort(rows)
+    for name in sorted({str(name) for name in ds.data_vars} - set(_IDENTITY)):
+        arrays[name].oindex[rows[order]] = encodings.encode(name, ds.variables[name])[0][order]
+
+
 def extend(array: zarr.Array, values: np.ndarray) -> None:
     """Add rows to an array."""
     rows = array.shape[0]

@@ -298,6 +298,14 @@ class Transaction:
             series.overwrite(self.root, filter, ds)
         self._judge(filter, ds)
 
+    def amend_photometry(self, filter: str, ds: xr.Dataset) -> None:
+        """Replace what a longer night tells anew of frames that the store holds, known by `path` and `digest`.
+
+        The comparison stars are not judged again: only variables that they do not rest on may come.
+        """
+        with repository.errors(self.path, f"photometry in {filter!r}"):
+            series.amend(self.root, filter, ds)
+
     def _judge(self, filter: str, ds: xr.Dataset) -> None:
         """Judge the comparison stars anew, with some rows that are new."""
         with repository.errors(self.path, f"ensemble of {filter!r}"):
