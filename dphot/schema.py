@@ -91,7 +91,12 @@ _PHOTOMETRY = [
             ),
             ("mirror", "i", "", "1 where the frame is mirrored against the reference"),
             ("n_matched", "i", "", "stars matched to the reference"),
-            ("match_rms", "f", "px", "root-mean-square residual of the matched bright stars"),
+            (
+                "match_rms",
+                "f",
+                "px",
+                "root-mean-square residual of the matched stars, weighted by their errors",
+            ),
             ("share", "f", "", "light of the matched stars as a share of that on the reference, median"),
             ("sky_frame", "f", "e-/px", "median sky of the frame"),
             ("frame_flags", "u", "", "bits of dphot.flags.FrameFlag"),

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import dask
@@ -138,13 +139,16 @@ def killed(child, moment, victims, nannies, rng):
         time.sleep(0.001)
         if os.waitid(os.P_PID, child[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return False
-    if victims != "worker":
+    struck = victims != "worker"
+    if struck:
         os.kill(child[0], signal.SIGKILL)
     if victims != "coordinator":
         workers = worker_processes(nannies)
         for pid in workers if rng.random() < 0.3 else workers[:1]:
-            os.kill(pid, signal.SIGKILL)
-    return True
+            with suppress(ProcessLookupError):  # its nanny may be making a new one
+                os.kill(pid, signal.SIGKILL)
+                struck = True
+    return struck
 
 
 def main(place, trials, seed, scheduler="", *nannies):
