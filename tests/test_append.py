@@ -86,7 +86,7 @@ def test_nights_one_by_one_in_any_order_equal_all_at_once(nights, at_once, store
         assert (done.frames, done.frames_used, done.nights) == (5, 5, (DAYS[i],))
         assert n_commits(store) == before + 1 and "5 new frames" in repr(done)
     same_stores(store, at_once)
-    assert (np.diff(store.photometry["r"].time.values) > np.timedelta64(0)).all()
+    assert (np.diff(store.photometry["r"].time.values) > np.timedelta64(0, "ns")).all()
     assert all(record["complete"] for record in store.nights)
 
 
@@ -127,7 +127,7 @@ def test_late_frames_extend_their_night(nights, at_once, store, tmp_path, with_c
         x, y = getattr(store, kind)["r"][DAYS[1]], getattr(at_once, kind)["r"][DAYS[1]]
         x, y = (x, y) if kind == "stack" else (x.raw, y.raw)
         assert x.values.tobytes() == y.values.tobytes()
-    assert (np.diff(store.frames["r"][DAYS[1]].time.values) > np.timedelta64(0)).all()
+    assert (np.diff(store.frames["r"][DAYS[1]].time.values) > np.timedelta64(0, "ns")).all()
     (record,) = store.nights[1]["series"]
     assert record["frames_used"] == 5 and not record["calibration"]["missing"]
 
@@ -259,7 +259,7 @@ def test_duplicate_times_and_clock_jumps_are_kept_and_noted(store, later):
     assert f"the same mid-exposure time as {paths[2].name}" in notes[paths[1].name]
     assert f"the same mid-exposure time as {paths[1].name}" in notes[paths[2].name]
     assert "the clock went back by" in notes[paths[4].name] and paths[3].name in notes[paths[4].name]
-    assert (np.diff(obs.time.values) >= np.timedelta64(0)).all() and notes[paths[0].name] == ""
+    assert (np.diff(obs.time.values) >= np.timedelta64(0, "ns")).all() and notes[paths[0].name] == ""
 
 
 def stop(image, record):

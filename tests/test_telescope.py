@@ -135,6 +135,6 @@ def test_a_linearity_correction_rises_up_to_saturation(linearity, saturation, ok
 
 def test_frames_that_come_calibrated(tmp_path):
     made = Telescope.from_dict({"name": "T", "calibrated": True, "linearity": [1e-7, -2e-13]})
-    assert Telescope.from_toml(made.save(tmp_path)) == made
+    assert repr(Telescope.from_toml(made.save(tmp_path))) == repr(made)  # NaN equals itself only as text
     with pytest.raises(ValidationError, match="calibrated"):
         Telescope.from_dict({"calibrated": "yes"})
