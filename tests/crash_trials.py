@@ -1,7 +1,7 @@
 """Kill an append at random moments, look at the store, try again: is it as if nothing had happened?
 
 A process that has all kernels in memory, and has never touched a store, forks: one child appends and is killed, one looks
-and tries again. Run as ``crash_trials.py FOLDER TRIALS SEED [SCHEDULER]``; prints what went wrong as JSON.
+and tries again. Run as ``crash_trials.py FOLDER KILLS SEED [SCHEDULER NANNY ...]``; prints what went wrong as JSON.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ def killed(child, moment, victims, nannies, rng):
     return struck
 
 
-def main(place, trials, seed, scheduler="", *nannies):
+def main(place, kills, seed, scheduler="", *nannies):
     place, rng = Path(place), random.Random(int(seed))
     folders = simulate.write_nights(
         place / "raw", nights=2, frames=3, size=80, seed=3, stars=14, bias=2, darks=2, flats=2, clouds=0
@@ -163,9 +163,11 @@ def main(place, trials, seed, scheduler="", *nannies):
     answer_of(in_child(work, place / "base", folders[:1], where, False))
     took, problems, seen = {}, [], {"trials": 0, "killed": 0, "commits": {}}
     kinds = [(steps, fresh) for steps in (False, True) for fresh in (False, True)]
-    # each kind of run once to its end, for the time that it takes; then the trials
-    for trial, kind in enumerate([*kinds, *rng.choices(kinds, (3, 1, 3, 1), k=int(trials))]):
-        steps, fresh = kind
+    # each kind of run once to its end, for the time that it takes; then as many trials as give so many kills
+    for trial in range(len(kinds) + 3 * int(kills)):
+        steps, fresh = kind = kinds[trial] if trial < len(kinds) else rng.choices(kinds, (3, 1, 3, 1))[0]
+        if seen["killed"] == int(kills):
+            break
         store = place / f"trial-{trial}"
         if not fresh:
             shutil.copytree(place / "base", store)
@@ -174,7 +176,8 @@ def main(place, trials, seed, scheduler="", *nannies):
         child = in_child(work, store, folders, where, steps)
         was_killed = killed(child, started + share * took.get(kind, 1.0), victims, nannies, rng)
         answer = answer_of(child)
-        took.setdefault(kind, time.monotonic() - started)
+        if not was_killed:  # the shortest: the first run is longer than those that follow
+            took[kind] = min(took.get(kind, np.inf), time.monotonic() - started)
         if was_killed and rng.random() < 0.2:  # and the next try, too
             child = in_child(work, store, folders, where, steps)
             killed(child, time.monotonic() + rng.random() * took[kind], "coordinator", nannies, rng)
@@ -182,13 +185,13 @@ def main(place, trials, seed, scheduler="", *nannies):
         found = answer_of(in_child(look_and_retry, store, folders, where, whole))
         if (not was_killed or victims == "worker") and answer:
             found = {**found, **answer}
+        seen["trials"] += 1
+        seen["killed"] += was_killed
         if "error" in found:
             problems.append({"trial": trial, "kind": kind, "share": share, "victims": victims, **found})
             continue
         shutil.rmtree(store)
-        if kind in took and np.isfinite(share):
-            seen["trials"] += 1
-            seen["killed"] += was_killed
+        if was_killed:
             seen["commits"][found["commits"]] = seen["commits"].get(found["commits"], 0) + 1
     print(json.dumps({**seen, "problems": problems[:5]}))
 

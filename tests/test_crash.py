@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ SCRIPT = Path(__file__).parent / "crash_trials.py"
 
 
 def run(arguments, n):
-    """Run trials in `n` processes at once; what they saw, added up."""
+    """Run trials in `n` processes at once; what each of them saw."""
     processes = [
         subprocess.Popen([sys.executable, SCRIPT, *map(str, arguments(i))], stdout=subprocess.PIPE, text=True)
         for i in range(n)
@@ -34,10 +36,19 @@ def test_176_kills_of_a_run(tmp_path):
     """Creation, masters, reference, frames, steps, commits: the moments are spread over the whole run."""
     seen = run(lambda i: (tmp_path / f"{i}", 88, i), 2)
     assert seen["problems"] == [[], []]
-    assert sum(seen["trials"]) == 176 and sum(seen["killed"]) > 132
+    assert seen["killed"] == [88, 88]
     # the kills fell between all commits; before the store is there only a few of the moments fall, or none
     commits = {int(n) for one in seen["commits"] for n in one}
     assert {1, 2, 3} <= commits and max(commits) > 3
+
+
+def address_of(scheduler, file):
+    """The address of a scheduler that starts; its file is there before all of its text is."""
+    while True:
+        assert scheduler.poll() is None
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return json.loads(file.read_text())["address"]
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -56,16 +67,14 @@ def test_24_kills_of_coordinator_and_workers(tmp_path):
         for i in range(2)
     ]  # fmt: skip
     try:
-        while not (tmp_path / "scheduler.json").exists():
-            assert scheduler.poll() is None
-        address = json.loads((tmp_path / "scheduler.json").read_text())["address"]
+        address = address_of(scheduler, tmp_path / "scheduler.json")
         seen = run(lambda i: (tmp_path / "trials", 24, 7, address, *(nanny.pid for nanny in nannies)), 1)
     finally:
         for process in (*nannies, scheduler):
             process.send_signal(signal.SIGTERM)
         for process in (*nannies, scheduler):
             process.wait(20)
-    assert seen["problems"] == [[]] and seen["trials"] == [24] and seen["killed"][0] > 15
+    assert seen["problems"] == [[]] and seen["killed"] == [24]
 
 
 def fill(folder):
