@@ -2,7 +2,7 @@
 
 Two sums guard the numbers. The checksum of a chunk tells that the store holds what was written. The SHA-256 of a raw
 file, kept with its frame, tells that the file is the one that was measured; the pixels kept are then compared with its
-own. A file that is gone is no damage where the store keeps its pixels.
+own. A file that is gone is no damage where the store keeps its pixels, or was told to keep none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .io.bayer import own_pixels
 from .io.listing import list_files
 from .io.readers import file_digest, read_frame
 from .progress import Progress
-from .store import Problem, Store, repairs, write_frames
+from .store import Problem, Store, links, repairs, write_frames
 from .store.layout import frames_group
 
 Result = dict[str, Any]
@@ -103,21 +103,27 @@ def named_files(store: Store) -> dict[str, tuple[str, str]]:
 
 def _files(store: Store, found: Result, progress: Progress, spoilt: set[str]) -> Iterator[Problem]:
     named = named_files(store)
-    stored = repairs.stored_frames(store.session)
+    stored = list(repairs.stored_frames(store.session))
+    linked = {str(record["path"]) for one in stored if one.linked for record in one.records}
     # The channels of a colour camera share a file.
     kept: dict[str, list[tuple[str, str, int, Mapping[str, Any]]]] = {}
-    for filter, of_night, records in stored:
-        for row, record in enumerate(records):
-            kept.setdefault(str(record["path"]), []).append((filter, of_night, row, record))
+    for one in (one for one in stored if not one.linked):
+        for row, record in enumerate(one.records):
+            kept.setdefault(str(record["path"]), []).append((one.filter, one.night, row, record))
     with progress.bar("files", len(named), "file") as bar:
         for path, (digest, night) in sorted(named.items()):
             places = kept.get(path, [])
             now, pixels = _content(path, places[0][3]["hdu"] if places else None)
             if now is None:
                 found["missing"].append(path)
+                if path in linked:
+                    cure = links.CURE.format(store=store.path)
+                    yield Problem(path, "is gone, and the store keeps a link to it only", [night], cure)
             elif now != digest:
                 found["changed"].append(path)
                 cure = "the store holds what was measured; put the file back, or leave it"
+                if path in linked:
+                    cure = links.CURE.format(store=store.path)
                 yield Problem(path, "is another file than the one that was measured", [night], cure)
             else:
                 found["same"] += 1
@@ -168,8 +174,9 @@ def repair(
         if moved:
             repairs.move_paths(tx.root, moved)
             done += [f"{old} is now {new}" for old, new in sorted(moved.items())]
-        for filter, night, records in repairs.stored_frames(store.session):
-            for row, record in enumerate(records):
+        for kept in (one for one in repairs.stored_frames(store.session) if not one.linked):
+            filter, night = kept.filter, kept.night
+            for row, record in enumerate(kept.records):
                 path = str(record["path"])
                 if _spoilt(problems, filter, night, row, path):
                     now, pixels = _content(moved.get(path, path), record["hdu"])

@@ -153,7 +153,9 @@ def build() -> argparse.ArgumentParser:
 
     sub = add("reduce", "raw frames to a store: calibrate, align, measure, stack")
     sub.add_argument(
-        "folder", nargs="+", help="folders and files of one field, calibration frames among them"
+        "folder",
+        nargs="+",
+        help="folders and files of one field, calibration frames among them; or a store, to measure its frames again",
     )
     sub.add_argument("--store", required=True, metavar="STORE", help="the store to make")
     sub.add_argument("--overwrite", action="store_true", help="replace a store that exists")

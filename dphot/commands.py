@@ -6,7 +6,7 @@ import argparse
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,7 +15,7 @@ import xarray as xr
 
 from .append import FREE
 from .append import append as make_append
-from .config import Config
+from .config import Config, read_toml
 from .demo import run_demo
 from .differential import differential as make_differential
 from .errors import AlignmentError, DphotError, InputError, StoreError
@@ -51,13 +51,11 @@ def _curve_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def settings(arguments: argparse.Namespace) -> Config:
-    """The settings of a command: a file's, then the options'."""
-    config = Config.from_toml(arguments.config) if arguments.config else Config()
-    options = {
-        name: getattr(arguments, name) for name in vars(config) if getattr(arguments, name, None) is not None
-    }
-    return config.patch(**options)
+def settings(arguments: argparse.Namespace) -> Result:
+    """The settings that a command gives: a file's, then the options'."""
+    options = {f.name: getattr(arguments, f.name, None) for f in fields(Config)}
+    told = read_toml(arguments.config) if arguments.config else {}
+    return {**told, **{name: value for name, value in options.items() if value is not None}}
 
 
 def simulate(arguments: argparse.Namespace) -> Result:
@@ -126,8 +124,8 @@ def scan(arguments: argparse.Namespace) -> Result:
 def reduce(arguments: argparse.Namespace) -> Result:
     """`dphot reduce`"""
     store = make_reduction(
-        arguments.folder, arguments.store, settings(arguments), workers=arguments.workers,
-        scheduler=arguments.scheduler, overwrite=arguments.overwrite, progress=progress(arguments),
+        arguments.folder, arguments.store, workers=arguments.workers, scheduler=arguments.scheduler,
+        overwrite=arguments.overwrite, progress=progress(arguments), **settings(arguments),
     )  # fmt: skip
     say(arguments, "\n".join(store_lines(store)))
     summary = store_summary(store)
@@ -150,8 +148,6 @@ def watch(arguments: argparse.Namespace) -> Result:
     """`dphot watch`"""
     from .views import report as write_report
 
-    default = asdict(Config())
-    given = {k: v for k, v in asdict(settings(arguments)).items() if v != default[k]}
     output = arguments.output or _report_name(arguments.store)
 
     def update(store: Store) -> None:
@@ -162,7 +158,8 @@ def watch(arguments: argparse.Namespace) -> Result:
         frames = watch_folder(
             arguments.store, arguments.folder, every=60 * arguments.every, quiet=60 * arguments.quiet_after,
             poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update,
-            workers=arguments.workers or 0, scheduler=arguments.scheduler, progress=progress(arguments), **given,
+            workers=arguments.workers or 0, scheduler=arguments.scheduler, progress=progress(arguments),
+            **settings(arguments),
         )  # fmt: skip
     say(arguments, f"{frames} frames added")
     return {"store": arguments.store, "frames": frames, "report": output}

@@ -77,7 +77,9 @@ class Config:
     steps: tuple[str, ...] = ()
     """Steps of your own, `module:function`, applied to each calibrated frame: f(image, record) -> image."""
     frames: str = "copy"
-    """`copy`: raw frames are kept in the store, lossless; `none`: only measurements are kept."""
+    """`copy`: raw frames are kept in the store, lossless; `link`: the store names their files, and reads a frame from
+    its file after checking its SHA-256 (a file that moved is found again by `dphot check --repair --moved-to`);
+    `none`: only measurements are kept."""
     stack: bool = True
     """Make the mean of the aligned frames."""
     chunk: int = 16
@@ -89,7 +91,7 @@ class Config:
             (self.centroid in ("forced", "free"), "centroid", "forced or free"),
             (self.transform in ("auto", "similarity", "affine"), "transform", "auto, similarity or affine"),
             (self.pattern in ("auto", "on", "off"), "pattern", "auto, on or off"),
-            (self.frames in ("copy", "none"), "frames", "copy or none"),
+            (self.frames in ("copy", "link", "none"), "frames", "copy, link or none"),
             (_ascending(self.apertures), "apertures", "positive radii, ascending"),
             (len(self.annulus) == 2 and _ascending(self.annulus), "annulus", "two radii, inner < outer"),
             (self.chunk >= 1, "chunk", "1 or more"),
@@ -128,11 +130,16 @@ class Config:
         ValidationError
             If the file is not TOML, or holds unknown names or unfit values; all are named.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ValidationError("settings file", [(str(path), str(error))]) from error
-        return cls().patch(**values)
+        return cls().patch(**read_toml(path))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """What a TOML file of settings gives, as it stands there (see `Config.from_toml`)."""
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValidationError("settings file", [(str(path), str(error))]) from error
+    return coerce(values)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

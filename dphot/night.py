@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from .graph import reference as references
 from .graph.assemble import instants, judge_clouds, photometry_dataset
 from .graph.chunks import Slots, Stack, Task, measure_night
 from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
-from .graph.frame import trimmed_shape, unit
+from .graph.frame import frame_shape, trimmed_shape, unit
 from .graph.reference import NoReference
 from .graph.steps import Step
 from .io.choice import dark_misfit
@@ -225,6 +225,9 @@ class _Night:
         """The masters of a night: those that it has, or new ones. Late frames are calibrated as the others were."""
         if masters_group(name) in self.tx.root:
             ds = self.tx.read(masters_group(name))
+        elif series.masters is not None:
+            ds = series.masters.load()
+            self.tx.write_masters(name, ds)
         else:
             with self.progress.bar(f"{label} masters", 1, "set") as bar:
                 ds = make_masters(series.choice, series.light, self.client, series.lights, self.config)
@@ -247,12 +250,12 @@ class _Night:
     ) -> tuple[Rows, Stack | None]:
         """The rows of some frames; their raw pixels go to the store."""
         slots = place = None
+        shape, dtype = frame_shape(series.light), series.light["dtype"]
         if self.config.frames == "copy":
-            shape, dtype = (int(series.light["height"]), int(series.light["width"])), series.light["dtype"]
             kept = [not record["error"] for record in batch]
             columns = _columns(batch, kept)
             place = self.tx.reserve_frames(series.filter, series.night, len(batch), shape, dtype, columns)
-            slots = Slots(series.filter, series.night, place.offset, shape, dtype)
+            slots = Slots(series.filter, series.night, place.offset)
         rows, forks, stack = measure_night(
             batch, Task(handle, self.config, slots, self.steps), reference, self.client,
             on_done=lambda chunk: bar.update(len(chunk.records)),
@@ -265,6 +268,12 @@ class _Night:
                 for record, row in zip(batch, rows, strict=True)
             ]
             self.tx.update_frames(place, _columns(records, found))
+        if self.config.frames == "link":
+            records = [_linked(record, row) for record, row in zip(batch, rows, strict=True)]
+            kept = [not record["error"] for record in records]
+            self.tx.link_frames(
+                series.filter, series.night, shape, dtype, _columns(records, kept, linked=True)
+            )
         return rows, stack
 
     def _write(
@@ -336,17 +345,25 @@ class _Night:
         self.tx.metadata = {**commit_facts(self.night, series), "complete": complete}
 
 
-def _columns(lights: Sequence[Record], kept: Sequence[bool]) -> dict[str, Any]:
+def _columns(lights: Sequence[Record], kept: Sequence[bool], linked: bool = False) -> dict[str, Any]:
     """What the store keeps beside each raw frame: enough to measure it again."""
-    text = np.array(
-        [json.dumps(plain({**r, "time": str(r["time"])}), sort_keys=True) for r in lights], object
-    )
+    # Where another store keeps the pixels is no matter of this one; with a digest the file would be meant.
+    passing = {"kept"} if linked else {"kept", "digest"}
+    records = [{k: v for k, v in r.items() if k not in passing} | {"time": str(r["time"])} for r in lights]
+    text = np.array([json.dumps(plain(r), sort_keys=True) for r in records], object)
     return {
         "time": instants(lights),
         "path": np.array([r["path"] for r in lights], object),
         "record": text,
         "kept": np.array(kept, np.uint8),
     }
+
+
+def _linked(record: Record, row: Mapping[str, Any]) -> Record:
+    """The record of a frame that stays in its file: with its digest, or with what is wrong with it."""
+    if not row.get("kept"):
+        return {**record, "error": record["error"] or row["note"]}
+    return {**record, "digest": row["digest"]}
 
 
 def _check_memory(light: Record, config: Config, client: Client | None) -> None:

@@ -14,6 +14,7 @@ from os.path import basename
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from .config import Config
 from .errors import CalibrationError, InputError
@@ -49,6 +50,8 @@ class NightSeries:
     """Those of the lights that the store does not hold."""
     copies: tuple[tuple[str, str], ...] = ()
     """Files that are left out, and the file that each is a copy of."""
+    masters: xr.Dataset | None = None
+    """Masters that are made already, lazy; None: they are made of the choice."""
 
     @property
     def usable(self) -> int:
@@ -102,7 +105,7 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
     for (night, name), group in sorted(groups.items()):
         if fresh.isdisjoint((name, r["path"]) for r in group):
             continue
-        light = _standard([r for r in group if not r["error"]])
+        light = standard([r for r in group if not r["error"]])
         fitting = [
             bayer.channel(r, light["channel"], light["bayer"]) if light["channel"] else r
             for r in calibrations
@@ -228,7 +231,7 @@ def _noted(choice: Choice, unread: Sequence[tuple[str, str]]) -> Choice:
     return replace(choice, notes=(*choice.notes, *notes))
 
 
-def _standard(lights: Sequence[Record]) -> Record:
+def standard(lights: Sequence[Record]) -> Record:
     """The light that stands for a group: of its most frequent kind and exposure, the middle one."""
 
     def kind(r: Record) -> tuple[Any, ...]:
@@ -261,10 +264,11 @@ def describe(series: NightSeries) -> list[str]:
     lines = [
         f"{series.night or 'unknown night'}, filter {series.filter or 'unknown'}: {len(series.fresh)} lights; "
         f"calibrated with {n['bias']} bias, {n['dark']} dark, {n['flat']} flat"
+        + (", the masters as they are" if series.masters is not None else "")
     ]
     for kind in ("bias", "dark", "flat"):
         frames = getattr(series.choice, kind)
-        if frames:
+        if frames and series.masters is None:
             lines.append(
                 f"  {kind}: {frames[0]['path']} ... ({len(frames)}, night {frames[0]['night'] or 'unknown'})"
             )

@@ -103,12 +103,14 @@ def _redo(
         if before is None:
             nights = ", ".join(record["night"] for record in store.nights) or "none"
             raise InputError(f"{store.path}: there is no night {night!r}; the nights are {nights}")
-        frames = {f: records for f, n, records in repairs.stored_frames(tx.fork) if n == night}
+        frames = {kept.filter: kept for kept in repairs.stored_frames(tx.fork) if kept.night == night}
         series = []
         for record in before["series"]:
             config = _settled(record["config"], settings)
             chain = (*load_steps([steps] if isinstance(steps, str) else steps), *load_steps(config.steps))
-            kept = _kept(frames.get(record["filter"], []), store.path, tx.base, record["filter"], night)
+            kept = (
+                frames[record["filter"]].readable(store.path, tx.base) if record["filter"] in frames else []
+            )
             if not any(not one["error"] for one in kept):
                 raise InputError(
                     f"{store.path}: it keeps no raw frames of {night}, filter {record['filter']!r}: reduce its files "
@@ -137,11 +139,6 @@ def _settled(own: dict[str, Any], changes: dict[str, Any]) -> Config:
             f"apertures: {len(changed.apertures)} given, the store's nights have {len(config.apertures)}; give as many"
         )
     return changed
-
-
-def _kept(records: list[Record], path: str, snapshot: str, filter: str, night: str) -> list[Record]:
-    """Records of stored frames, each with the place of its pixels."""
-    return [{**record, "kept": (path, snapshot, filter, night, row)} for row, record in enumerate(records)]
 
 
 def _measure(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cluster, planning
+from . import cluster, kept, planning
 from .append import commit_nights
 from .config import Config
 from .graph.steps import Step, load_steps
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def reduce(
-    frames: FrameTable | str | Path | Sequence[str | Path],
+    frames: FrameTable | Store | str | Path | Sequence[str | Path],
     /,
     store: str | Path,
     config: Config | None = None,
@@ -38,12 +38,13 @@ def reduce(
 
     Parameters
     ----------
-    frames : FrameTable, path, or sequence of paths
-        A scanned table, or folders to scan.
+    frames : FrameTable, path, or sequence of paths, or Store
+        A scanned table, or folders to scan. Or a store, or its path: its raw frames are measured again with the masters
+        that it has, without any file; settings that are not given are its own, its reference among them.
     store : path
         The new store, a folder or an ``s3://`` address.
     config : Config, optional
-        Settings; `settings` replace single ones (``reduce(..., reference=3)``).
+        Settings; `settings` replace single ones (``reduce(..., reference=3)``), of a store's own too.
     workers, scheduler
         Where to run (see `dphot.cluster.connect`): by default an existing client of this process, or else a local
         cluster of one process for each core.
@@ -68,15 +69,14 @@ def reduce(
     StoreError
         If the store exists already.
     """
-    settled = (config or Config()).patch(**settings)
+    source = kept.source_of(frames)
+    base = kept.settings(source) if source is not None else Config()
+    settled = (config or base).patch(**settings)
     own = load_steps([steps] if isinstance(steps, str) else steps)
     progress = progress or Progress()
     replacing = Store.refuse_existing(store, overwrite)
-    table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=settled.telescope or None)
-    nights = planning.plan(table, settled)
+    nights = kept.plan(source, settled) if source else _planned(frames, settled, progress)
     chain = (*own, *planning.check(nights, settled))
-    if progress.lines:
-        progress.say(repr(table))
     # A store that is replaced stays as it was until the new one is whole.
     place = Path(store).with_name(f".{Path(store).name}.reducing") if replacing else store
     created = Store.create(place, root_attributes(nights, settled), overwrite=replacing)
@@ -92,6 +92,15 @@ def reduce(
     if replacing:
         Store.replace(store, by=place)
     return Store.open(store)
+
+
+def _planned(frames: Any, config: Config, progress: Progress) -> list[planning.NightSeries]:
+    """What will be done with the frames of a table, or of folders."""
+    table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
+    nights = planning.plan(table, config)
+    if progress.lines:
+        progress.say(repr(table))
+    return nights
 
 
 def _remove(store: Store, unless_filled: bool) -> None:

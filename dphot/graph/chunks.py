@@ -51,12 +51,6 @@ class Slots:
     filter: str
     night: str
     offset: int
-    shape: tuple[int, int]
-    dtype: str
-
-    def takes(self, raw: np.ndarray) -> bool:
-        """Whether a frame is of the reserved size and type."""
-        return raw.shape == self.shape and raw.dtype == np.dtype(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
     Returns
     -------
     rows : list of dict
-        One for each frame, in order (see `frame.measure`), with its digest and whether its raw pixels are kept.
+        One for each frame, in order (see `frame.measure`), with its digest and whether its raw pixels can be kept.
     fork
         The store's fork with the raw frames written, or None.
     stack : Stack or None
@@ -120,10 +114,10 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
             if record["error"]:
                 raise FrameError(record["path"], record["error"])
             raw, digest = read_record(record)
-            # the place of a frame that does not fit stays empty
-            if slots is not None and writer is not None and slots.takes(raw):
+            # the place of a frame that is not as its header said stays empty
+            kept = raw.shape == chain.frame_shape(record) and raw.dtype == np.dtype(record["dtype"])
+            if slots is not None and writer is not None and kept:
                 writer.add(slots.offset + chunk.start + i, raw)
-                kept = True
             row = _measure_frame(raw, record, task, reference, stack, chunk.prior)
         except FrameError as error:
             row = chain.lost(reference, config, error.problem)

@@ -103,6 +103,11 @@ def trimmed_shape(record: Record) -> tuple[int, int]:
     return (rows.stop - rows.start) // per_pixel, columns.stop - columns.start
 
 
+def frame_shape(record: Record) -> tuple[int, int]:
+    """Shape (rows, columns) of a raw frame, as its header says."""
+    return int(record["height"]), int(record["width"])
+
+
 def linearity_of(record: Record) -> tuple[float, ...]:
     """Coefficients of the camera's linearity correction (see `dphot.kernels.calibrate`)."""
     return tuple(float(v) for v in str(record.get("linearity", "")).split(",") if v)
@@ -118,7 +123,7 @@ def trim_raw(raw: np.ndarray, record: Record) -> tuple[np.ndarray, np.ndarray]:
     FrameError
         If the frame has another size than its header said.
     """
-    if raw.shape != (int(record["height"]), int(record["width"])):
+    if raw.shape != frame_shape(record):
         raise FrameError(
             record["path"],
             f"the image is {raw.shape[1]}x{raw.shape[0]}, its header said {record['width']}x{record['height']}",

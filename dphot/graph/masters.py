@@ -65,6 +65,12 @@ def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
     return replace(alone, dark=(), dark_is_pedestal=False), lost
 
 
+def _dark_of(choice: Choice, darks: Sequence[Record]) -> dict[str, Any]:
+    """What decides whether the dark is right for a light (see `dphot.io.choice.dark_misfit`)."""
+    exposures = [float(r["exposure"]) for r in darks[:1]]
+    return {"exposures": exposures, "is_pedestal": bool(darks and choice.dark_is_pedestal)}
+
+
 def build(
     choice: Choice,
     light: Record,
@@ -147,6 +153,7 @@ def build(
         digests={str(r["path"]): r["digest"] for records in usable.values() for r in records},
         missing=missing,
         notes=notes,
+        dark=_dark_of(choice, usable["dark"]),
         **found,
     )
     return ds

@@ -212,7 +212,7 @@ def read_record(record: Mapping[str, Any]) -> tuple[NDArray[Any], str]:
     ----------
     record : mapping
         Row of the frame table. With `kept` (path of a store, its commit, filter, night, row) the store's own copy of
-        the pixels is meant; then without a digest.
+        the pixels is meant. With `digest`, that file and no other.
 
     Returns
     -------
@@ -224,13 +224,19 @@ def read_record(record: Mapping[str, Any]) -> tuple[NDArray[Any], str]:
     Raises
     ------
     FrameError
-        As `read_pixels`.
+        As `read_pixels`, and if the file is not the one of the digest.
     """
+    wanted = str(record.get("digest", ""))
     if "kept" in record:  # a store's own copy of the frame
         from ..store import repairs
 
-        return repairs.kept_frame(*record["kept"]), ""
+        return repairs.kept_frame(*record["kept"]), wanted
     pixels, digest = read_frame(record["path"], record["hdu"])
+    if wanted not in ("", digest):
+        raise FrameError(
+            record["path"],
+            f"is another file than before (SHA-256 {digest[:12]}, not {wanted[:12]}); put that one back",
+        )
     return own_pixels(pixels, record), digest
 
 

@@ -46,6 +46,11 @@ def exists(path: str) -> bool:
         return icechunk.Repository.exists(repository.storage(path))
 
 
+def is_repository(path: str) -> bool:
+    """Whether an Icechunk repository is there (see `Store.is_one`)."""
+    return exists(path) and (repository.is_remote(path) or repository.is_local(path))
+
+
 def refuse_existing(path: str, overwrite: bool) -> bool:
     """Whether a store is there that may be overwritten (see `Store.refuse_existing`)."""
     if not exists(path):

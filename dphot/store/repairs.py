@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import zarr
 
-from . import encodings, layout, opening, repository
+from . import encodings, layout, links, opening, repository
 
 
 def move_paths(root: zarr.Group, moved: Mapping[str, str]) -> int:
@@ -58,13 +59,40 @@ def _moved_record(text: str, moved: Mapping[str, str]) -> str:
     return json.dumps({**record, "path": moved[record["path"]]}, sort_keys=True)
 
 
-def stored_frames(session: Any) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
-    """Filter, night, and the records of the raw frames kept, as they are stored."""
+@dataclass(frozen=True)
+class Kept:
+    """The raw frames that a store keeps of one filter and night."""
+
+    filter: str
+    night: str
+    records: list[dict[str, Any]]
+    """Of each frame, as they are stored."""
+    linked: bool
+    """Whether they are read from their files; else the store holds their pixels."""
+
+    def readable(self, store: str, snapshot: str) -> list[dict[str, Any]]:
+        """The records, each with the place of its pixels, for any process to read.
+
+        Raises
+        ------
+        StoreError
+            If files of linked frames are gone, or are other ones.
+        """
+        if self.linked:
+            links.refuse_broken(store, self.records)
+            return self.records
+        place = store, snapshot, self.filter, self.night
+        return [{**record, "kept": (*place, row)} for row, record in enumerate(self.records)]
+
+
+def stored_frames(session: Any) -> Iterator[Kept]:
+    """The raw frames that a store keeps, filter by filter and night by night."""
     found = repository.root_group(session).get(layout.FRAMES)
     for name, filters in sorted(found.groups()) if isinstance(found, zarr.Group) else []:
         for night, group in sorted(filters.groups()):
             records = [encodings.restore(json.loads(text)) for text in _texts(group, "record")]
-            yield layout.decode_name(name), layout.decode_name(night), records
+            linked = links.LINKED in group.attrs
+            yield Kept(layout.decode_name(name), layout.decode_name(night), records, linked)
 
 
 def raw_frame(session: Any, filter: str, night: str, row: int) -> np.ndarray:

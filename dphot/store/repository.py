@@ -35,6 +35,11 @@ def is_remote(path: str) -> bool:
     return path.startswith("s3://")
 
 
+def is_local(path: str) -> bool:
+    """Whether a folder holds a repository, of version 1 or 2."""
+    return (Path(path) / "refs").is_dir() or (Path(path) / "repo").exists()
+
+
 def storage(path: str) -> icechunk.Storage:
     """The place of a store.
 
@@ -96,7 +101,7 @@ def open_existing(path: str) -> icechunk.Repository:
         folder = Path(path)
         if not folder.exists():
             raise StoreError(f"{path}: no such store; check the name, or make one with `dphot reduce`")
-        if not (folder / "refs").is_dir() and not (folder / "repo").exists():
+        if not is_local(path):
             raise StoreError(f"{path}: not a dphot store, but {_kind(folder)}")
     with errors(path):
         if is_remote(path) and not icechunk.Repository.exists(storage(path)):

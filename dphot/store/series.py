@@ -12,7 +12,7 @@ import zarr
 
 from .. import schema
 from ..errors import StoreError
-from . import encodings, layout
+from . import encodings, layout, links
 
 _PRODUCT = ("flux", "flux_err")
 
@@ -148,14 +148,9 @@ def reserve(
     """Make room for raw frames (see `Transaction.reserve_frames`); returns the index of the first."""
     path = layout.frames_group(filter, night)
     columns.setdefault("time", np.full(n, np.datetime64("NaT", "ns")))
-    encoded = {k: encodings.encode(k, xr.Variable(("time",), np.asarray(v))) for k, v in columns.items()}
-    misfits = [name for name, (values, _) in encoded.items() if values.shape != (n,)]
-    if misfits:
-        raise StoreError(f"{path}: {', '.join(misfits)}: one value is needed for each of the {n} frames")
-    _refuse_copies(path, encoded, None)
     if path not in root:
-        group = root.create_group(path, attributes={"filter": filter, "night": night})
-        group.create_array(
+        _add_columns(root, path, n, columns, {"filter": filter, "night": night})
+        root[path].create_array(  # type: ignore[union-attr]
             "raw",
             shape=(n, *shape),
             chunks=(1, *shape),
@@ -163,24 +158,59 @@ def reserve(
             fill_value=encodings.fill_value(dtype),
             compressors=encodings.codec(dtype),
             dimension_names=("time", "y", "x"),
-            attributes={"units": "ADU", "long_name": "raw frame as the camera gave it"},
+            attributes=dict(links.RAW_ATTRS),
         )
-        for name, (values, attrs) in encoded.items():
-            encodings.create(group, name, ("time",), values, attrs, (max(256, n),))
         return 0
-    group = root[path]  # type: ignore[assignment]
-    arrays = dict(group.arrays())
-    raw = arrays.pop("raw")
-    if raw.shape[1:] != tuple(shape) or raw.dtype != dtype:
+    raw: Any = root[f"{path}/raw"]
+    _refuse_other_kind(path, (tuple(shape), dtype), (raw.shape[1:], raw.dtype))
+    offset = _add_columns(root, path, n, columns, {})
+    raw.resize((offset + n, *shape))
+    return offset
+
+
+def link(
+    root: zarr.Group,
+    filter: str,
+    night: str,
+    n: int,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    columns: dict[str, Any],
+) -> None:
+    """Name the files of raw frames (see `Transaction.link_frames`)."""
+    path = layout.frames_group(filter, night)
+    if path in root:
+        kind = links.kind(root[path].attrs)
+        _refuse_other_kind(path, (tuple(shape), dtype), kind)
+    attrs = {"filter": filter, "night": night, links.LINKED: [*map(int, shape), str(dtype)]}
+    _add_columns(root, path, n, columns, attrs)
+
+
+def _refuse_other_kind(path: str, given: tuple[Any, ...], held: tuple[Any, ...]) -> None:
+    if given != held:
         raise StoreError(
-            f"{path}: frames of {tuple(shape)} {dtype}, the night holds {raw.shape[1:]} {raw.dtype}; "
+            f"{path}: frames of {given[0]} {given[1]}, the night holds {held[0]} {held[1]}; "
             "reduce another size, binning or camera into a store of its own"
         )
+
+
+def _add_columns(root: zarr.Group, path: str, n: int, columns: dict[str, Any], attrs: dict[str, Any]) -> int:
+    """What belongs to each of some raw frames, behind what is there; returns the index of the first."""
+    encoded = {k: encodings.encode(k, xr.Variable(("time",), np.asarray(v))) for k, v in columns.items()}
+    misfits = [name for name, (values, _) in encoded.items() if values.shape != (n,)]
+    if misfits:
+        raise StoreError(f"{path}: {', '.join(misfits)}: one value is needed for each of the {n} frames")
+    _refuse_copies(path, encoded, None)
+    if path not in root:
+        group = root.create_group(path, attributes=attrs)
+        for name, (values, more) in encoded.items():
+            encodings.create(group, name, ("time",), values, more, (max(256, n),))
+        return 0
+    arrays = {name: a for name, a in root[path].arrays() if name != "raw"}  # type: ignore[union-attr]
     if set(arrays) != set(encoded):
         raise StoreError(f"{path}: columns {sorted(encoded)}, the night has {sorted(arrays)}; give the same")
     _refuse_copies(path, encoded, arrays.get("digest"))
-    offset = raw.shape[0]
-    raw.resize((offset + n, *shape))
+    offset = int(arrays["time"].shape[0])
     for name, (values, _) in encoded.items():
         extend(arrays[name], values)
     return offset

@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, health, layout, making, opening, reading, repository, versions
+from . import encodings, health, layout, links, making, opening, reading, repository, versions
 from .health import Problem
 from .holdings import Holdings, holdings
 from .reading import Lazy
@@ -70,6 +70,11 @@ class Store:
     def exists(cls, path: str | os.PathLike[str]) -> bool:
         """Whether something is there: a store, or what is in the way of one."""
         return making.exists(os.fspath(path))
+
+    @classmethod
+    def is_one(cls, path: str | os.PathLike[str]) -> bool:
+        """Whether a dphot store is there, or what is left of one."""
+        return making.is_repository(os.fspath(path))
 
     @classmethod
     def refuse_existing(cls, path: str | os.PathLike[str], overwrite: bool = False) -> bool:
@@ -169,8 +174,19 @@ class Store:
 
     @property
     def frames(self) -> Lazy[Lazy[xr.Dataset]]:
-        """Filter to night to its raw frames, ``raw`` (time, y, x), lazy, in order of time."""
-        return self._nested(layout.FRAMES, lambda f, n: self._open(layout.frames_group(f, n), _FRAMES_CHUNK))
+        """Filter to night to its raw frames, ``raw`` (time, y, x), lazy, in order of time.
+
+        Linked frames are read from their files: one that moved, or is another file now, raises FrameError.
+        """
+
+        def load(filter: str, night: str) -> xr.Dataset:
+            group = layout.frames_group(filter, night)
+            ds = self._open(group, _FRAMES_CHUNK)
+            if links.LINKED not in ds.attrs:
+                return ds
+            return links.with_raw(ds, _FRAMES_CHUNK, f"{self.session.snapshot_id}/{group}/raw")
+
+        return self._nested(layout.FRAMES, load)
 
     @property
     def stack(self) -> Lazy[Lazy[xr.DataArray]]:

@@ -245,6 +245,32 @@ class Transaction:
             offset = series.reserve(self.root, filter, night, n, shape, np.dtype(dtype), dict(columns or {}))
         return FrameSlots(filter, night, offset, n)
 
+    def link_frames(
+        self, filter: str, night: str, shape: tuple[int, int], dtype: Any, columns: Mapping[str, Any]
+    ) -> None:
+        """Name the files of raw frames, in the place of their pixels.
+
+        Parameters
+        ----------
+        filter, night : str
+            The series and the night; frames that come late extend it.
+        shape : (int, int)
+            Size of a frame, (ny, nx), as read from its file.
+        dtype : numpy dtype
+            The camera's own type.
+        columns : mapping of str to array
+            What belongs to each frame, (n,): ``time`` (datetime64, mid-exposure UTC) and ``record``, a frame record
+            with its `digest` ...
+
+        Raises
+        ------
+        StoreError
+            If the night holds frames of another size or type.
+        """
+        with repository.errors(self.path, f"frames of {night}"):
+            n = len(columns["time"])
+            series.link(self.root, filter, night, n, shape, np.dtype(dtype), dict(columns))
+
     def update_frames(self, slots: FrameSlots, columns: Mapping[str, Any]) -> None:
         """Replace what stands beside raw frames, once it is known how they fared.
 
