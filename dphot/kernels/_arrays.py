@@ -29,3 +29,10 @@ def frozen(array: ArrayLike, dtype: DTypeLike | None = None) -> NDArray:
     view = np.ascontiguousarray(found, wanted).view()
     view.flags.writeable = False
     return view
+
+
+def each(value: ArrayLike, like: NDArray) -> NDArray[np.float64]:
+    """A float64 array of the shape of `like`, filled with a value or with one for each element."""
+    out = np.empty(like.shape)
+    out[...] = value
+    return out

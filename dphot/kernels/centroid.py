@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from ._arrays import each
 
 #: FWHM of a Gaussian over its standard deviation.
 GAUSSIAN_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
@@ -105,8 +106,7 @@ def _prepared(
     y64 = np.ascontiguousarray(y, np.float64)
     if x64.ndim != 1 or x64.shape != y64.shape:
         raise InputError(f"x, y: shapes {x64.shape} and {y64.shape}, expected two equal 1-D arrays")
-    level = 0.0 if sky is None else sky
-    spread = [np.array(np.broadcast_to(np.asarray(v, np.float64), x64.shape)) for v in (sigma, level)]
+    spread = [each(v, x64) for v in (sigma, 0.0 if sky is None else sky)]
     return np.ascontiguousarray(image, np.float32), [x64, y64, *spread]
 
 
@@ -161,8 +161,7 @@ def windowed(
     """
     pixels, (x64, y64, sigma, level) = _prepared(image, x, y, sigma_px, sky)
     sigma = np.maximum(sigma, MIN_WINDOW)
-    shift = GAUSSIAN_FWHM * sigma if max_shift is None else np.asarray(max_shift, np.float64)
-    shift = np.array(np.broadcast_to(shift, x64.shape))
+    shift = each(GAUSSIAN_FWHM * sigma if max_shift is None else max_shift, x64)
     out = _window(pixels, x64, y64, sigma, level, iterations, shift, False)
     return out[0], out[1], np.isfinite(out[0])
 
@@ -194,6 +193,6 @@ def gaussian_width(
     Bernstein & Jarvis 2002, AJ 123, 583 (adaptive moments).
     """
     pixels, (x64, y64, sigma, level) = _prepared(image, x, y, start, sky)
-    shift = np.full(x64.shape, 8.0)
+    shift = each(8.0, x64)
     out = _window(pixels, x64, y64, sigma, level, 60, shift, True)
     return out[0], out[1], out[2]

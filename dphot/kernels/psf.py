@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_NONLINEAR, PIXEL_SATURATED
+from ._arrays import each
 from .centroid import GAUSSIAN_FWHM, gaussian_width, windowed
 from .moffat import PsfModel, fit, fit_gaussian, fit_moffat, render
+from .order import median
 from .sky import select
 
 __all__ = ["PsfModel", "fit_gaussian", "fit_moffat", "frame_psf", "median_psf", "render"]
@@ -207,9 +209,10 @@ def median_psf(
     x64, y64 = x64[inside], y64[inside]
     level, noise = _outline(pixels, x64, y64, half)
     if sky is not None:
-        level = np.array(np.broadcast_to(np.asarray(sky, np.float64), inside.shape)[inside])
+        level = each(sky, inside)[inside]
     sigma = gaussian_width(pixels, x64, y64, level)[2]
-    fwhm = GAUSSIAN_FWHM * float(np.nanmedian(sigma)) if np.isfinite(sigma).any() else 0.2 * size
+    sigma = sigma[np.isfinite(sigma)]
+    fwhm = GAUSSIAN_FWHM * median(sigma) if sigma.size else 0.2 * size
     stamp, _ = _median_model(pixels, x64, y64, level, noise, fwhm, half, 1)
     return stamp / stamp.sum()
 
@@ -262,9 +265,10 @@ def frame_psf(
         some = _choose(marks, x64, y64, light, 9, 2, 9.0, 12, 3)
         level, _ = _outline(pixels, x64[some], y64[some], 9)
         sigma = gaussian_width(pixels, x64[some], y64[some], level)[2]
-        if not np.isfinite(sigma).any():
+        sigma = sigma[np.isfinite(sigma)]
+        if not sigma.size:
             return None
-        fwhm = GAUSSIAN_FWHM * float(np.nanmedian(sigma))
+        fwhm = GAUSSIAN_FWHM * median(sigma)
     step = max(int(COARSE * fwhm), 1)
     side = int(min(max(math.ceil(REACH * fwhm / step), 5), 15))
     half, n = side * step, min(n_max, SAMPLES // (2 * side + 1) ** 2)

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from ._arrays import each
 from .moffat import PsfModel
 
 #: Pixels out to this many FWHM from a star tell its position; out to the second it disturbs others.
@@ -188,7 +189,7 @@ def fitted(
     x64, y64 = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
     if x64.ndim != 1 or x64.shape != y64.shape:
         raise InputError(f"x, y: shapes {x64.shape} and {y64.shape}, expected two equal 1-D arrays")
-    level, rms = (np.array(np.broadcast_to(np.asarray(v, np.float64), x64.shape)) for v in (sky, sky_rms))
+    level, rms = each(sky, x64), each(sky_rms, x64)
     k = 2.0 ** (1.0 / psf.beta) - 1.0
     # r in FWHM: q of the model is 4 k r^2
     r = np.arange(WINGS * _FINE + 2.0) / _FINE

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from ..flags import StarFlag
-from ._arrays import frozen
+from ._arrays import each, frozen
 
 #: Fewer annulus pixels than this do not make a sky.
 MIN_PIXELS = 10
@@ -74,8 +74,7 @@ def annulus_sky(
     pixels = frozen(image, np.float32)
     masked = frozen(np.zeros(pixels.shape, np.uint8) if mask is None else mask, np.uint8)
     near_x, near_y = frozen(neighbours_x, np.float64), frozen(neighbours_y, np.float64)
-    radius = np.asarray(neighbour_r, dtype=np.float64)
-    near_r = frozen(np.broadcast_to(radius if near_x.size else 0.0, near_x.shape))
+    near_r = frozen(each(neighbour_r if near_x.size else 0.0, near_x))
     sky, rms = (np.full(columns.size, np.nan) for _ in range(2))
     n = np.zeros(columns.size, np.int64)
     density = math.exp(-0.5 * sigma * sigma) / math.sqrt(2 * math.pi)

@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import fdtrc
 
 from dphot.errors import AlignmentError, InputError
+from dphot.kernels.order import median
 
 Floats = NDArray[np.float64]
 
+#: What is fitted; 'auto' is one of the others.
+KINDS = ("similarity", "affine", "auto")
 #: An affine fit replaces a similarity only with this many stars and below this chance of a needless choice.
 AFFINE_STARS, AFFINE_CHANCE = 12, 1e-5
 #: Errors are compared with residuals only where there are this many.
@@ -256,7 +258,7 @@ def fit_transform(
     AlignmentError
         Fewer than 2 (affine: 3) pairs, or pairs that do not determine the transform.
     """
-    if kind not in ("similarity", "affine", "auto"):
+    if kind not in KINDS:
         raise InputError(f"kind={kind!r}: use 'similarity', 'affine' or 'auto'")
     arrays = [np.ascontiguousarray(a, np.float64) for a in (ref_x, ref_y, x, y)]
     n = len(arrays[0])
@@ -264,41 +266,68 @@ def fit_transform(
     if any(a.shape != (n,) for a in (*arrays, w)):
         shapes = [a.shape for a in (*arrays, w)]
         raise InputError(f"ref_x, ref_y, x, y and weights differ in length: {shapes}")
-    data = np.array(arrays)
-    good = np.isfinite(data.sum(axis=0)) & np.isfinite(w) & (w > 0)
-    if not good.all():
-        data, w = np.where(good, data, 0.0), np.where(good, w, 0.0)
-    needed, count = 3 if kind == "affine" else 2, int(good.sum())
+    data, w = np.array(arrays), w.copy()
+    matrix, used, rms, count, fine = _fit(data, w, KINDS.index(kind), float(sigma), iterations)
+    needed = 3 if kind == "affine" else 2
     if count < needed:
         raise AlignmentError(f"{count} usable star pair(s): {kind} needs at least {needed}")
-    matrix, used, fine = _clipped(data, w, kind == "affine", float(sigma), iterations)
     if not fine:
         where = "on one line" if kind == "affine" else "at one position"
         raise AlignmentError(f"the {count} stars to fit lie {where}: no {kind} transform is determined")
-    if kind == "auto" and used.sum() >= AFFINE_STARS:
-        affine, affine_used, fine = _clipped(data, w, True, float(sigma), iterations)
-        if fine and _needs_affine(data, w, used & affine_used):
-            matrix, used = affine, affine_used
-    chi2 = w * _residual2(matrix, data)
-    return matrix, used, math.sqrt(float(chi2[used].sum() / w[used].sum()))
+    return matrix, used, rms
 
 
-def _needs_affine(data: Floats, w: Floats, both: NDArray[np.bool_]) -> bool:
+@njit(cache=True, nogil=True)
+def _fit(data, w, kind, sigma, rounds):  # pragma: no cover - compiled
+    """`fit_transform` of x, y, u, v and weights, which lose the pairs that cannot be used.
+
+    Returns the matrix, the pairs used, the rms, how many pairs there are, and whether they determine the transform.
+    """
+    count = 0
+    for i in range(len(w)):
+        if (
+            math.isfinite(data[0, i] + data[1, i] + data[2, i] + data[3, i])
+            and math.isfinite(w[i])
+            and w[i] > 0
+        ):
+            count += 1
+        else:
+            data[:, i], w[i] = 0.0, 0.0
+    affine = KINDS[kind] == "affine"
+    if count < (3 if affine else 2):
+        return np.full((2, 3), np.nan), w > 0, math.nan, count, False
+    matrix, used, fine = _clipped(data, w, affine, sigma, rounds)
+    if fine and KINDS[kind] == "auto" and used.sum() >= AFFINE_STARS:
+        general, general_used, determined = _clipped(data, w, True, sigma, rounds)
+        if determined and _needs_affine(data, w, used & general_used):
+            matrix, used = general, general_used
+    chi2, total = _residual2(matrix, data), 0.0
+    mean = 0.0
+    for i in range(len(w)):
+        if used[i]:
+            mean += w[i] * chi2[i]
+            total += w[i]
+    return matrix, used, math.sqrt(mean / total) if total > 0 else math.nan, count, fine
+
+
+@njit(cache=True, nogil=True)
+def _needs_affine(data, w, both):  # pragma: no cover - compiled
     """An F-test of the two models on the same stars, or the comparison would be one of the clipping."""
-    if both.sum() < AFFINE_STARS:
+    n = both.sum()
+    if n < AFFINE_STARS:
         return False
-    data, w = np.ascontiguousarray(data[:, both]), w[both]
-    x, y, u, v = data
-    m = np.empty((2, 3))
-    similarity(x, y, u, v, w, len(w), m)
-    similar = float((w * _residual2(m, data)).sum())
-    _affine(x, y, u, v, w, len(w), m)
-    general = float((w * _residual2(m, data)).sum())
+    x, y, u, v, w = data[0][both], data[1][both], data[2][both], data[3][both], w[both]
+    same, m = np.stack((x, y, u, v)), np.empty((2, 3))
+    similarity(x, y, u, v, w, n, m)
+    similar = (w * _residual2(m, same)).sum()
+    _affine(x, y, u, v, w, n, m)
+    general = (w * _residual2(m, same)).sum()
     if similar <= 1e-12 * w.sum():
         return False
-    freedom = 2 * len(w) - 6
+    freedom = 2 * n - 6
     ratio = (similar - general) / 2 / max(general / freedom, 1e-300)
-    return bool(fdtrc(2, freedom, ratio) < AFFINE_CHANCE)
+    # the chance of a larger ratio: the F distribution with two degrees of freedom above has a closed form
+    return (1 + 2 * ratio / freedom) ** (-freedom / 2) < AFFINE_CHANCE
 
 
 def position_weights(distance2: ArrayLike, error: ArrayLike) -> Floats:
@@ -320,24 +349,38 @@ def position_weights(distance2: ArrayLike, error: ArrayLike) -> Floats:
     (n,) ndarray
         1/variance, px-2; 0 where the error is not a positive number.
     """
-    r2, variance = np.asarray(distance2, np.float64), np.asarray(error, np.float64) ** 2
+    r2, errors = (np.ascontiguousarray(v, np.float64) for v in (distance2, error))
+    return _weights(r2, errors)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True)
+def _weights(r2, error):  # pragma: no cover - compiled
+    variance = error**2
     good = np.isfinite(variance) & (variance > 0)
     if good.sum() >= WEIGHTED_STARS:
-        middle = np.median(variance[good])
+        middle = median(variance[good])
         faint, bright = good & (variance >= middle), good & (variance <= middle)
         # The median of a squared distance is 2 ln 2 variances of one axis.
-        variance = variance * max(float(np.median(r2[faint] / variance[faint])) / (2 * math.log(2)), 1e-12)
+        variance = variance * max(median(r2[faint] / variance[faint]) / (2 * math.log(2)), 1e-12)
         variance = variance + _shared_variance(r2[bright], variance[bright])
-    return np.where(good, 1.0 / np.where(good, variance, 1.0), 0.0)
+    weights = np.zeros(len(r2))
+    for i in range(len(r2)):
+        if good[i]:
+            weights[i] = 1.0 / variance[i]
+    return weights
 
 
-def _shared_variance(r2: Floats, variance: Floats) -> float:
+@njit(cache=True, nogil=True)
+def _shared_variance(r2, variance):  # pragma: no cover - compiled
     """What must be added to the variances for the median of r2 / variance to be as expected; 0 within its noise."""
     expected, noise = 2 * math.log(2), 2.0 / math.sqrt(len(r2))
-    if np.median(r2 / variance) <= expected + 3 * noise:
+    if median(r2 / variance) <= expected + 3 * noise:
         return 0.0
-    low, high = 0.0, float(r2.max())
+    low, high = 0.0, r2.max()
     for _ in range(24):
         middle = (low + high) / 2
-        low, high = (middle, high) if np.median(r2 / (variance + middle)) > expected else (low, middle)
+        if median(r2 / (variance + middle)) > expected:
+            low = middle
+        else:
+            high = middle
     return high
