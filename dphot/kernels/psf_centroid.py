@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from ._arrays import each
 from .moffat import PsfModel
+from .psf_pixels import before_pixels, nodes_for
 
 #: Pixels out to this many FWHM from a star tell its position; out to the second it disturbs others.
 REACH, WINGS = 1.5, 5.0
@@ -22,11 +23,12 @@ _ROUNDS, _TOLERANCE, _LIMIT_CYCLE = 50, 0.03, 0.3
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fit(image, x, y, sky, variance, per_count, form, profile, slope, first, near, max_shift):  # type: ignore[no-untyped-def]
+def _fit(image, x, y, sky, variance, per_count, form, profile, slope, nodes, weights, first, near, max_shift):  # type: ignore[no-untyped-def]
     """Positions, heights and formal errors (4, nstar): all stars step at once, each before its neighbours' models.
 
     `form` holds A, B, C of r^2 = A dx^2 + 2 B dx dy + C dy^2, with r in FWHM; `profile` is P(r), `slope`
-    P'(r) / r. Star s has the neighbours near[first[s] : first[s + 1]].
+    P'(r) / r; a pixel is integrated at `nodes` along either side. Star s has the neighbours
+    near[first[s] : first[s + 1]].
     """
     ny, nx = image.shape
     n, (a, b, c) = len(x), form
@@ -34,6 +36,7 @@ def _fit(image, x, y, sky, variance, per_count, form, profile, slope, first, nea
     out = np.full((4, n), np.nan)
     px, py, height = x.copy(), y.copy(), np.zeros(n)
     new_x, new_y, new_height = x.copy(), y.copy(), np.zeros(n)
+    step_x, step_y = np.zeros(n), np.zeros(n)
     alive, rests, stepped = np.ones(n, np.bool_), np.zeros(n, np.bool_), np.full(n, np.inf)
     last = len(profile) - 2
     for turn in range(_ROUNDS):
@@ -59,25 +62,35 @@ def _fit(image, x, y, sky, variance, per_count, form, profile, slope, first, nea
                     q = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
                     if q > REACH * REACH:
                         continue
-                    t = _FINE * math.sqrt(q)
-                    k = int(t)
-                    t -= k
-                    p = profile[k] + t * (profile[k + 1] - profile[k])
-                    d = -h * (slope[k] + t * (slope[k + 1] - slope[k]))
+                    p = vx = vy = 0.0
+                    for v in range(len(nodes)):
+                        for u in range(len(nodes)):
+                            ex, ey, share = dx + nodes[u], dy + nodes[v], weights[u] * weights[v]
+                            t = _FINE * math.sqrt(a * ex * ex + 2.0 * b * ex * ey + c * ey * ey)
+                            k = int(t)
+                            t -= k
+                            p += share * (profile[k] + t * (profile[k + 1] - profile[k]))
+                            d = -h * share * (slope[k] + t * (slope[k + 1] - slope[k]))
+                            vx += d * (a * ex + b * ey)
+                            vy += d * (b * ex + c * ey)
                     light = h * p
                     for m in range(first[s], first[s + 1]):
                         o = near[m]
-                        ex, ey = j - px[o], i - py[o]
-                        u = _FINE * math.sqrt(a * ex * ex + 2.0 * b * ex * ey + c * ey * ey)
-                        k = int(u)
-                        if k <= last:
-                            u -= k
-                            light += height[o] * (profile[k] + u * (profile[k + 1] - profile[k]))
+                        beside = 0.0
+                        for v in range(len(nodes)):
+                            for u in range(len(nodes)):
+                                ex, ey = j + nodes[u] - px[o], i + nodes[v] - py[o]
+                                t = _FINE * math.sqrt(a * ex * ex + 2.0 * b * ex * ey + c * ey * ey)
+                                k = int(t)
+                                if k <= last:
+                                    t -= k
+                                    inside = profile[k] + t * (profile[k + 1] - profile[k])
+                                    beside += weights[u] * weights[v] * inside
+                        light += height[o] * beside
                     rest = image[i, j] - sky[s] - light
                     if not math.isfinite(rest):
                         continue
                     w = 1.0 / (variance[s] + per_count * max(light, 0.0))
-                    vx, vy = d * (a * dx + b * dy), d * (b * dx + c * dy)
                     hh += w * p * p
                     hx += w * p * vx
                     hy += w * p * vy
@@ -102,6 +115,9 @@ def _fit(image, x, y, sky, variance, per_count, form, profile, slope, first, nea
             # a step longer than half the way to the half maximum is not to be trusted
             size = math.sqrt(dx * dx + dy * dy)
             short = min(1.0, 0.25 / (math.sqrt(a + c) * max(size, 1e-30)))
+            if dx * step_x[s] + dy * step_y[s] < 0.0:  # to and fro: the minimum lies between
+                short *= 0.5
+            step_x[s], step_y[s] = dx, dy
             new_x[s], new_y[s] = cx + short * dx, cy + short * dy
             new_height[s] = max(h + (gh - hx * dx - hy * dy) / hh, 0.1 * h)
             out[2, s], out[3, s] = math.sqrt(yy / minor), math.sqrt(xx / minor)
@@ -176,7 +192,8 @@ def fitted(
     Notes
     -----
     Height and position maximise the likelihood of the pixels within `REACH` FWHM; a pixel's variance is that of
-    the sky plus the photons of the model (not of the pixel, which would pull towards low ones). Errors are thus
+    the sky plus the photons of the model (not of the pixel, which would pull towards low ones). The model is that of
+    the PSF before the pixels, integrated over them (see `before_pixels`). Errors are thus
     at the Cramer-Rao bound from faint stars, whose sky dominates, to bright ones. All stars take a scoring step,
     then each is freed from its neighbours' models, until all rest; their order does not matter.
 
@@ -190,6 +207,8 @@ def fitted(
     if x64.ndim != 1 or x64.shape != y64.shape:
         raise InputError(f"x, y: shapes {x64.shape} and {y64.shape}, expected two equal 1-D arrays")
     level, rms = each(sky, x64), each(sky_rms, x64)
+    psf = before_pixels(psf)
+    nodes, weights = nodes_for(psf)
     k = 2.0 ** (1.0 / psf.beta) - 1.0
     # r in FWHM: q of the model is 4 k r^2
     r = np.arange(WINGS * _FINE + 2.0) / _FINE
@@ -205,5 +224,5 @@ def fitted(
     shift = psf.fwhm if max_shift is None else float(max_shift)
     variance = np.maximum(rms, 1e-30) ** 2
     out = _fit(np.ascontiguousarray(image, np.float32), x64, y64, level, variance, per_count, form, profile,
-               slope, first, near, shift)  # fmt: skip
+               slope, nodes, weights, first, near, shift)  # fmt: skip
     return out[0], out[1], out[2], out[3]

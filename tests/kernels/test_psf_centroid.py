@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from dphot.errors import InputError
-from dphot.kernels.psf import frame_psf
+from dphot.kernels.centroid import GAUSSIAN_FWHM
+from dphot.kernels.psf import PsfModel, frame_psf
 from dphot.kernels.psf_centroid import fitted
+from dphot.kernels.psf_pixels import before_pixels
 from dphot.kernels.transform import apply, fit_transform
 from dphot.simulate import position_bound
 from dphot.simulate.moffat import draw_stars
@@ -68,23 +70,23 @@ ALLOWED = 1.10 * 1.05
 
 
 @pytest.mark.parametrize("fwhm, ratio, beta", [
-    (1.6, 1.0, 4.0), (2.2, 0.75, 2.5), (3.5, 1.0, 3.0), (3.5, 0.7, 2.5), (8.0, 0.7, 4.0),
+    (1.6, 1.0, 4.0), (1.6, 0.7, 3.0), (2.2, 0.75, 2.5), (3.5, 1.0, 3.0), (3.5, 0.7, 2.5), (8.0, 0.7, 4.0),
 ])  # fmt: skip
-@pytest.mark.parametrize("light", [1000.0, 10000.0, 1e5])
+@pytest.mark.parametrize("light", [1000.0, 10000.0, 1e5, 3e5])
 def test_errors_at_the_cramer_rao_bound(fwhm, ratio, beta, light):
     worse, snr = ratio_to_bound(fwhm, ratio, beta, light * fwhm, n=400 if fwhm < 5 else 225)
     assert snr > 20
     assert 0.9 < worse < ALLOWED
 
 
-@pytest.mark.parametrize("fwhm, ratio", [(1.6, 1.0), (3.5, 0.7), (5.0, 1.0)])
-@pytest.mark.parametrize("distance, share", [(1.5, 0.3), (1.5, 1.0), (2.5, 1.0), (2.5, 5.0)])
+@pytest.mark.parametrize("fwhm, ratio", [(1.6, 1.0), (1.6, 0.7), (3.5, 0.7), (5.0, 1.0)])
+@pytest.mark.parametrize("distance, share", [(1.5, 0.3), (1.5, 1.0), (1.5, 5.0), (2.5, 1.0), (2.5, 5.0)])
 def test_a_neighbour_costs_no_more_than_it_must(fwhm, ratio, distance, share):
     """Against the bound of a fit of both stars."""
     flux = 1e4 * fwhm
     neighbour = (0.8 * distance * fwhm, 0.6 * distance * fwhm, share * flux)
     worse, snr = ratio_to_bound(fwhm, ratio, 3.0, flux, neighbour, n=225)
-    assert snr > 20
+    assert snr > 50
     # 450 errors
     assert worse < 1.10 * 1.07
 
@@ -127,6 +129,27 @@ def test_forced_positions_beat_the_stars_own():
     faint = (snr < 100) & (snr > 5) & np.isfinite(fx)
     assert faint.sum() > 200
     assert (forced[faint] < bounds[faint]).all()
+
+
+@pytest.mark.parametrize(
+    "fwhm, ratio, beta", [(1.6, 1.0, 4.0), (1.6, 0.6, 2.5), (2.2, 0.75, 2.5), (3.5, 0.7, 3.0)]
+)
+def test_the_psf_before_the_pixels_is_the_one_that_was_drawn(fwhm, ratio, beta):
+    seen = psf_of(fwhm, ratio, beta)
+    drawn = before_pixels(seen)
+    wide, narrow = axes_of(fwhm, ratio)
+    assert (drawn.fwhm_x, drawn.fwhm_y) == pytest.approx((wide, narrow), rel=0.012)
+    assert drawn.beta == pytest.approx(beta, rel=0.05)
+    # the pixels' own width is a quarter of the narrowest star's variance
+    assert seen.fwhm_y > drawn.fwhm_y + 0.08
+
+
+def test_a_gaussian_is_freed_from_its_pixels_and_a_wide_psf_left_alone():
+    width = 1.8 / GAUSSIAN_FWHM
+    seen = PsfModel(1.0, 0.0, 0.0, np.hypot(width, 12**-0.5), np.hypot(width, 12**-0.5), 0.0, np.inf, 0.0)
+    assert before_pixels(seen).fwhm == pytest.approx(1.8, rel=0.01)
+    wide = PsfModel(1.0, 0.0, 0.0, 6.0, 5.0, 0.3, 3.0, 0.0)
+    assert before_pixels(wide) is wide
 
 
 def test_order_and_company_do_not_matter():
