@@ -54,21 +54,21 @@ def before_pixels(psf: PsfModel) -> PsfModel:
         found = fit(_integrated(trial, (2 * side + 1, 2 * side + 1), nodes, weights))
         if found is None:
             return psf
-        widths = [
-            math.sqrt(max(now**2 + wanted**2 - was**2, 0.04))
-            for now, wanted, was in (
-                (trial.fwhm_x, seen.fwhm_x, found.fwhm_x),
-                (trial.fwhm_y, seen.fwhm_y, found.fwhm_y),
-            )
-        ]
+        fwhm_x = _corrected(trial.fwhm_x, seen.fwhm_x, found.fwhm_x)
+        fwhm_y = _corrected(trial.fwhm_y, seen.fwhm_y, found.fwhm_y)
         beta = math.inf
         if not math.isinf(seen.beta):
             beta = 1.0 / min(max(1.0 / trial.beta + 1.0 / seen.beta - 1.0 / found.beta, 0.02), 0.9)
-        step = max(abs(widths[0] - trial.fwhm_x), abs(widths[1] - trial.fwhm_y))
-        trial = _with_widths(trial, *widths, beta)
+        step = max(abs(fwhm_x - trial.fwhm_x), abs(fwhm_y - trial.fwhm_y))
+        trial = _with_widths(trial, fwhm_x, fwhm_y, beta)
         if step < _TOLERANCE:
             break
     return replace(trial, x0=psf.x0, y0=psf.y0)
+
+
+def _corrected(trial: float, wanted: float, found: float) -> float:
+    """A width that gives the one wanted, where a trial gave another: variances add."""
+    return math.sqrt(max(trial**2 + wanted**2 - found**2, 0.04))
 
 
 def _with_widths(psf: PsfModel, fwhm_x: float, fwhm_y: float, beta: float) -> PsfModel:
