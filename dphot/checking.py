@@ -8,12 +8,14 @@ own. A file that is gone is no damage where the store keeps its pixels, or was t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .config import settings_digest
 from .errors import FrameError
+from .flags import FrameFlag
 from .io.bayer import own_pixels
 from .io.listing import list_files
 from .io.readers import file_digest, read_frame
@@ -22,6 +24,12 @@ from .store import Problem, Store, links, repairs, write_frames
 from .store.layout import frames_group
 
 Result = dict[str, Any]
+
+
+#: What mends a frame whose pixels in the store are not its file's.
+_REPAIR = "dphot check --repair"
+#: What the photometry tells of a frame's file.
+_FILES = ("path", "file_size", "file_time", "digest", "night", "frame_flags")
 
 
 def check(store: Store, files: bool = True, progress: Progress | None = None) -> tuple[list[Problem], Result]:
@@ -59,7 +67,7 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
 def _hides_rows(place: str) -> bool:
     """Whether damage in a place leaves it unknown which frames there are."""
     whole = place.startswith("photometry/") and place.count("/") == 1
-    return whole or place.endswith(("/path", "/digest", "/record", "/night"))
+    return whole or place.endswith(tuple(f"/{name}" for name in (*_FILES, "record")))
 
 
 def _records(store: Store) -> Iterator[Problem]:
@@ -89,49 +97,88 @@ def _rows(store: Store) -> Iterator[Problem]:
             yield Problem(f"photometry/{name}", "the store has no record of these nights", unknown)
 
 
-def named_files(store: Store) -> dict[str, tuple[str, str]]:
-    """Path of every file that a store names, with its digest and the night that needs it."""
-    named: dict[str, tuple[str, str]] = {}
+@dataclass
+class _Named:
+    """What a store says of one content that a file had."""
+
+    nights: list[str]
+    used: bool
+    """Whether it was measured, or made part of a master."""
+    places: list[tuple[str, str, int, Mapping[str, Any]]] = field(default_factory=list)
+    """Filter, night, row and record of the raw frames copied from it; the channels of a colour camera share a file."""
+    linked: bool = False
+    """Whether the store reads raw frames from the file itself."""
+    hdu: int | None = None
+    """The part of the file that holds the image; None where the store does not tell."""
+
+
+def _named_files(store: Store) -> dict[str, dict[str, _Named]]:
+    """Path of every file that a store names, with the digest of each content that it had when it was read.
+
+    A camera that counts from one again writes another frame under a name that the store knows.
+    """
+    named: dict[str, dict[str, _Named]] = {}
+
+    def add(path: str, digest: str, night: str, used: bool) -> _Named:
+        one = named.setdefault(path, {}).setdefault(digest, _Named([], False))
+        one.nights, one.used = sorted({*one.nights, night}), one.used or used
+        return one
+
     for name, masters in store.masters.items():
-        night = name.partition("/")[0]
-        named |= {path: (digest, night) for path, digest in masters.attrs.get("digests", {}).items()}
-    for obs in store.photometry.values():
-        rows = zip(obs.path.values, obs.digest.values, obs.night.values, strict=True)
-        named |= {str(path): (str(digest), str(night)) for path, digest, night in rows if digest}
+        for path, digest in masters.attrs.get("digests", {}).items():
+            add(path, digest, name.partition("/")[0], True)
+    rows: dict[tuple[str, str, int, int], _Named] = {}
+    for name, obs in store.photometry.items():
+        columns = (obs[k].values for k in _FILES)
+        for path, size, changed, digest, night, flags in zip(*columns, strict=True):
+            if digest:
+                one = add(str(path), str(digest), str(night), not int(flags) & FrameFlag.UNREADABLE)
+                rows[name, str(path), int(size), int(changed)] = one
+    for kept in repairs.stored_frames(store.session):
+        for row, record in enumerate(kept.records):
+            frame = rows.get((kept.filter, str(record["path"]), int(record["size"]), int(record["mtime_ns"])))
+            if frame is not None and not record["error"]:
+                frame.hdu, frame.linked = int(record["hdu"]), kept.linked
+                frame.places += [] if kept.linked else [(kept.filter, kept.night, row, record)]
     return named
 
 
 def _files(store: Store, found: Result, progress: Progress, spoilt: set[str]) -> Iterator[Problem]:
-    named = named_files(store)
-    stored = list(repairs.stored_frames(store.session))
-    linked = {str(record["path"]) for one in stored if one.linked for record in one.records}
-    # The channels of a colour camera share a file.
-    kept: dict[str, list[tuple[str, str, int, Mapping[str, Any]]]] = {}
-    for one in (one for one in stored if not one.linked):
-        for row, record in enumerate(one.records):
-            kept.setdefault(str(record["path"]), []).append((one.filter, one.night, row, record))
+    named = _named_files(store)
     with progress.bar("files", len(named), "file") as bar:
-        for path, (digest, night) in sorted(named.items()):
-            places = kept.get(path, [])
-            now, pixels = _content(path, places[0][3]["hdu"] if places else None)
+        for path, contents in sorted(named.items()):
+            now, pixels = _content(path, _hdu(contents))
+            others = [one for digest, one in contents.items() if digest != now]
+            lost = sorted({night for one in others if one.used for night in one.nights})
+            links_to_it = sorted({night for one in others if one.linked for night in one.nights})
             if now is None:
                 found["missing"].append(path)
-                if path in linked:
-                    cure = links.CURE.format(store=store.path)
-                    yield Problem(path, "is gone, and the store keeps a link to it only", [night], cure)
-            elif now != digest:
+                if links_to_it:
+                    what, cure = "is gone, and the store keeps a link to it only", links.CURE
+                    yield Problem(path, what, links_to_it, cure.format(store=store.path))
+            elif now not in contents or lost:
                 found["changed"].append(path)
+                what = "is another file than the one that was measured"
                 cure = "the store holds what was measured; put the file back, or leave it"
-                if path in linked:
+                if not lost:
+                    lost = sorted({n for one in contents.values() for n in one.nights})
+                    what, cure = "could not be used, and is another file now", "append its folder"
+                if links_to_it:
                     cure = links.CURE.format(store=store.path)
-                yield Problem(path, "is another file than the one that was measured", [night], cure)
+                yield Problem(path, what, lost, cure)
             else:
                 found["same"] += 1
-                whole = [p for p in places if f"{frames_group(*p[:2])}/raw" not in spoilt]
-                if pixels is not None and any(_differs(store, p, pixels) for p in whole):
+            if pixels is not None and now in contents:
+                whole = [p for p in contents[now].places if f"{frames_group(*p[:2])}/raw" not in spoilt]
+                if any(_differs(store, p, pixels) for p in whole):
                     what = "its pixels are not those that the store keeps"
-                    yield Problem(path, what, [night], "dphot check --repair")
+                    yield Problem(path, what, contents[now].nights, _REPAIR)
             bar.update()
+
+
+def _hdu(contents: Mapping[str, _Named]) -> int | None:
+    """The part of a file that holds its image; None where the store does not tell."""
+    return next((one.hdu for one in contents.values() if one.hdu is not None), None)
 
 
 def _differs(store: Store, place: tuple[str, str, int, Mapping[str, Any]], pixels: np.ndarray) -> bool:
@@ -169,32 +216,34 @@ def repair(
     """
     done: list[str] = []
     with store.transaction("repair") as tx:
-        named = named_files(store)
+        named = _named_files(store)
         moved = _moved(found["missing"], named, folder) if folder else {}
         if moved:
             repairs.move_paths(tx.root, moved)
             done += [f"{old} is now {new}" for old, new in sorted(moved.items())]
-        for kept in (one for one in repairs.stored_frames(store.session) if not one.linked):
-            filter, night = kept.filter, kept.night
-            for row, record in enumerate(kept.records):
-                path = str(record["path"])
-                if _spoilt(problems, filter, night, row, path):
-                    now, pixels = _content(moved.get(path, path), record["hdu"])
-                    if pixels is not None and now == named.get(path, ("", ""))[0]:
-                        write_frames(tx.fork, filter, night, row, own_pixels(pixels, record)[None])
-                        done.append(f"night {night}: the frame of {path} is restored from its file")
+        for path, contents in sorted(named.items()):
+            spoilt = {
+                digest: places for digest, one in contents.items()
+                if (places := [p for p in one.places if _spoilt(problems, *p[:3], path)])
+            }  # fmt: skip
+            now, pixels = _content(moved.get(path, path), _hdu(contents)) if spoilt else (None, None)
+            if now is not None and pixels is not None:
+                for filter, night, row, record in spoilt.get(now, ()):
+                    write_frames(tx.fork, filter, night, row, own_pixels(pixels, record)[None])
+                    done.append(f"night {night}: the frame of {path} is restored from its file")
         tx.metadata = {"repaired": done}
     return done
 
 
 def _spoilt(problems: list[Problem], filter: str, night: str, row: int, path: str) -> bool:
     place = f"{frames_group(filter, night)}/raw"
-    return any(p.place == path or (p.place == place and row in p.rows) for p in problems)
+    of_file = any(p.place == path and p.cure == _REPAIR for p in problems)
+    return of_file or any(p.place == place and row in p.rows for p in problems)
 
 
-def _moved(missing: list[str], named: Mapping[str, tuple[str, str]], folder: str) -> dict[str, str]:
+def _moved(missing: list[str], named: Mapping[str, Mapping[str, _Named]], folder: str) -> dict[str, str]:
     """Old path to new path of the missing files that are in a folder."""
-    wanted = {named[path][0]: path for path in missing}
+    wanted = {digest: path for path in missing for digest in named[path]}
     found: dict[str, str] = {}
     for file in list_files([folder], None)[0]:
         now, _ = _content(file)

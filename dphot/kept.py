@@ -64,7 +64,8 @@ def plan(source: Store, config: Config) -> list[NightSeries]:
         )
     if config.frames == "link":
         copied = [r for kept in chosen if not kept.linked for r in kept.records]
-        links.refuse_broken(source.path, [{**r, "digest": _digests(source)[r["path"]]} for r in copied])
+        digests = _digests(source)
+        links.refuse_broken(source.path, [{**r, "digest": digests.get(_file(r), "")} for r in copied])
     return sorted(
         (_series(source, kept) for kept in chosen), key=lambda series: (series.night, series.filter)
     )
@@ -74,7 +75,7 @@ def _series(source: Store, kept: repairs.Kept) -> NightSeries:
     digests = _digests(source, kept.filter)
     records = kept.readable(source.path, source.session.snapshot_id)
     records = sorted(
-        ({**r, "digest": digests.get(str(r["path"]), "")} for r in records),
+        ({**r, "digest": digests.get(_file(r), "")} for r in records),
         key=lambda r: (pd.isna(pd.Timestamp(r["time"])), pd.Timestamp(r["time"]).value, r["path"]),
     )
     masters = source.masters[f"{kept.night}/{kept.filter}"]
@@ -85,12 +86,20 @@ def _series(source: Store, kept: repairs.Kept) -> NightSeries:
     )
 
 
-def _digests(source: Store, *filters: str) -> dict[str, str]:
-    """Path to digest of the frames measured."""
+def _file(record: Record) -> tuple[str, int, int]:
+    """What tells a frame's file from another of the same name."""
+    return str(record["path"]), int(record["size"]), int(record["mtime_ns"])
+
+
+def _digests(source: Store, *filters: str) -> dict[tuple[str, int, int], str]:
+    """The digest of each file that was measured."""
+    names = ("path", "file_size", "file_time", "digest")
     return {
-        str(path): str(digest)
+        (str(path), int(size), int(changed)): str(digest)
         for name in filters or source.photometry
-        for path, digest in zip(*(source.photometry[name][k].values for k in ("path", "digest")), strict=True)
+        for path, size, changed, digest in zip(
+            *(source.photometry[name][k].values for k in names), strict=True
+        )
     }
 
 

@@ -119,7 +119,8 @@ def _redo(
             with progress.bar(f"{night} {record['filter']} photometry", len(kept)) as bar:
                 series.append(_measure(tx, record, kept, config, chain, client, bar))
         tx.write_night(night, {**before, "series": series})
-        tx.metadata = {**commit_facts(night, series), "complete": True, "redone": True}
+        whole = before.get("complete", True)  # of a night that a crash cut short, no more was measured again
+        tx.metadata = {**commit_facts(night, series), "complete": whole, "redone": True}
     return series
 
 
@@ -164,11 +165,13 @@ def _measure(
         client,
         lambda chunk: bar.update(len(chunk.records)),
     )
-    old = tx.read_photometry(name, night, ("path", "frame_flags"))
+    old = tx.read_photometry(name, night, ("path", "file_time", "frame_flags"))
     carried = int(FrameFlag.CALIBRATION_MISSING)
-    flagged = {str(p) for p, f in zip(old.path.values, old.frame_flags.values, strict=True) if f & carried}
+    old = old.isel(time=(old.frame_flags.values & carried) != 0)
+    flagged = set(zip(old.path.values.tolist(), old.file_time.values.tolist(), strict=True))
     for row, light in zip(rows, lights, strict=True):
-        if light["path"] in flagged and not row["frame_flags"] & FrameFlag.UNREADABLE:
+        was = (light["path"], light["mtime_ns"]) in flagged
+        if was and not row["frame_flags"] & FrameFlag.UNREADABLE:
             row["frame_flags"] |= carried
     light = next(one for one in lights if not one["error"])
     site = site_of(light, config.telescope, config.coordinates, reference_ds.attrs.get("site"))

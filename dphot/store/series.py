@@ -58,17 +58,24 @@ def overwrite(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
     encoded = {str(name): encodings.encode(str(name), ds.variables[name]) for name in ds.variables}
     dims = {str(name): tuple(str(d) for d in ds.variables[name].dims) for name in ds.variables}
     _refuse_misfits(path, arrays, encoded, dims)
-    places = {str(p): i for i, p in enumerate(np.asarray(arrays["path"][:]))}
-    unknown = [str(p) for p in ds["path"].values if str(p) not in places]
+    places = {file: i for i, file in enumerate(_files(arrays))}
+    files = _files(ds)
+    unknown = [file[0] for file in files if file not in places]
     if unknown:
         raise StoreError(
             f"{path}: {len(unknown)} frame(s) are not there (the first {unknown[0]}); append them"
         )
-    rows = np.array([places[str(p)] for p in ds["path"].values])
+    rows = np.array([places[file] for file in files])
     order = np.argsort(rows)
     for name, (values, _) in encoded.items():
         if dims[name][:1] == ("time",) and name not in _IDENTITY:
             arrays[name].oindex[rows[order]] = values[order]
+
+
+def _files(columns: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """What each frame's file was: a camera that counts from one again gives the name of one frame to another."""
+    path, size, changed = (np.asarray(columns[k][:]).tolist() for k in ("path", "file_size", "file_time"))
+    return [(str(p), int(s), int(c)) for p, s, c in zip(path, size, changed, strict=True)]
 
 
 def amend(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:

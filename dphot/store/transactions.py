@@ -308,7 +308,9 @@ class Transaction:
         self._judge(filter, ds)
 
     def overwrite_photometry(self, filter: str, ds: xr.Dataset) -> None:
-        """Replace the measurements of frames that the store holds, known by their path; the rest stays as it is.
+        """Replace the measurements of frames that the store holds, known by their files; the rest stays as it is.
+
+        A file is known by its path, size and time of change.
 
         Parameters
         ----------
