@@ -16,6 +16,7 @@ from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .graph.warm import warm
 from .io.frames import FrameTable, scan
+from .night_record import step_names
 from .other_field import OtherField
 from .progress import Progress
 from .store import ConflictError, Store
@@ -121,7 +122,7 @@ def append(
         return Appended(opened.path)
     named = replace(config, reference="auto") if held.files else config  # the store has its reference
     chain = (*own, *planning.check(nights, named))
-    _check_steps(opened, chain)
+    _check_steps(opened, nights, own)
     if progress.lines:
         progress.say(repr(table))
     if client is not None:
@@ -207,10 +208,16 @@ def _settings(store: Store, changes: dict[str, Any]) -> Config:
     return Config(**given)
 
 
-def _check_steps(store: Store, steps: Sequence[Step]) -> None:
-    """Refuse other steps than those of the store's last night."""
-    for record in store.nights[-1]["series"] if store.nights else ():
-        if record["steps"] != [getattr(step, "__name__", repr(step)) for step in steps]:
+def _check_steps(store: Store, nights: Sequence[planning.NightSeries], own: Sequence[Step]) -> None:
+    """Refuse other steps than those of the night that goes on, or of the store's nights as they were first measured."""
+    records = {(night["night"], r["filter"]): r for night in store.nights for r in night["series"]}
+    usual = [record for record in records.values() if not record.get("redone")]
+    for series in nights:
+        record = records.get((series.night, series.filter)) or (usual[-1] if usual else None)
+        if record is None:
+            continue
+        steps = [*own, *load_steps(record["config"]["steps"])]
+        if record["steps"] != step_names(steps):
             raise InputError(
                 f"{store.path}: its frames went through the steps {', '.join(record['steps']) or 'none'}; "
                 "give the same with steps="

@@ -26,11 +26,11 @@ from .graph.chunks import Slots, Stack, Task, measure_night
 from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
 from .graph.frame import frame_shape, trimmed_shape, unit
 from .graph.reference import NoReference
-from .graph.steps import Step
+from .graph.steps import Step, load_steps
 from .io.choice import dark_misfit
 from .io.site import site_of
 from .lineage import commit_facts
-from .night_record import LOST, ROWS, series_record
+from .night_record import LOST, ROWS, series_record, settings_of, step_names
 from .planning import NightSeries
 from .progress import Bar, Progress
 from .store import Store, Transaction
@@ -144,8 +144,10 @@ class _Night:
         progress: Progress,
         steps: tuple[Step, ...],
     ):
-        self.night, self.tx, self.config = night, tx, config
-        self.client, self.progress, self.steps = client, progress, steps
+        self.night, self.tx, self.given = night, tx, (config, steps)
+        self.config, self.steps = self.given
+        """Those of the filter in work."""
+        self.client, self.progress = client, progress
         self.reference: xr.Dataset | None = tx.read(REFERENCE) if REFERENCE in tx.root else None
         self.had_reference = self.reference is not None
         before = tx.read_night(night)
@@ -178,6 +180,7 @@ class _Night:
         self._write_record(complete=True)
 
     def _run_series(self, series: NightSeries) -> None:
+        self._settle(series.filter)
         started = clock.perf_counter()
         label = f"{series.night or 'unknown night'} {series.filter}".strip()
         if self.reference is not None:
@@ -220,6 +223,14 @@ class _Night:
                     rows, stacks, written = Rows(), [], done
                 if done < len(lights):
                     self._step_if_due()
+
+    def _settle(self, filter: str) -> None:
+        """Late frames are measured as those of their night were, which may have been measured again otherwise."""
+        self.config, self.steps = self.given
+        if (record := self.before.get(filter)) is not None:
+            own = self.steps[: len(self.steps) - len(self.config.steps)]
+            self.config = settings_of(record, self.config)
+            self.steps = (*own, *load_steps(self.config.steps))
 
     def _masters(self, series: NightSeries, name: str, label: str) -> xr.Dataset:
         """The masters of a night: those that it has, or new ones. Late frames are calibrated as the others were."""
@@ -294,7 +305,7 @@ class _Night:
         # Functions given in a script are named here only: the settings hold those with a name to import.
         self.records[series.filter] = series_record(
             series, rows, self.config, masters, self.reference, elapsed,
-            [getattr(step, "__name__", repr(step)) for step in self.steps], self.before.get(series.filter),
+            step_names(self.steps), self.before.get(series.filter),
         )  # fmt: skip
 
     def _judged_again(self, series: NightSeries) -> xr.Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +15,7 @@ from . import schema
 from .config import Config
 from .flags import FrameFlag, decode
 from .graph.gain import PAIRS
+from .graph.steps import Step
 from .io.site import site_of
 from .planning import NightSeries
 
@@ -76,7 +77,7 @@ def series_record(
         for p, f, note in zip(rows.path.values, flags, rows.note.values, strict=True)
         if f & LOST
     ]
-    earlier = before or {"frames_dropped": [], "elapsed_s": 0.0}
+    earlier: Mapping[str, Any] = before or {"frames_dropped": [], "elapsed_s": 0.0}
     copies = [d for d in earlier["frames_dropped"] if d["flags"] == ["DUPLICATE"]]
     copies += [
         {"path": path, "flags": ["DUPLICATE"], "reason": f"a copy of {kept}"} for path, kept in series.copies
@@ -110,7 +111,19 @@ def series_record(
         "steps": list(steps),
         "elapsed_s": round(seconds, 3),
         "frames_per_second": round(rows.sizes["time"] / seconds, 2),
+        **({"redone": True} if earlier.get("redone") else {}),
     }  # fmt: skip
+
+
+def settings_of(record: Mapping[str, Any], config: Config) -> Config:
+    """The settings that a record tells of, for more frames of its night; how the work is done is `config`'s."""
+    own = Config().patch(**record["config"])
+    return replace(own, strict=config.strict, chunk=config.chunk)
+
+
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """Names of the user's steps, as a record tells them."""
+    return [getattr(step, "__name__", repr(step)) for step in steps]
 
 
 def _unknown(value: Any) -> bool:

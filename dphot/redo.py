@@ -22,7 +22,7 @@ from .graph.frame import unit
 from .graph.steps import Step, load_steps
 from .io.site import site_of
 from .lineage import commit_facts
-from .night_record import LOST, software
+from .night_record import LOST, software, step_names
 from .progress import Progress
 from .store import Store, Transaction, repairs
 from .store.layout import REFERENCE
@@ -63,7 +63,8 @@ def redo(
     workers, scheduler, client
         Where to run, as for `dphot.reduce`.
     steps : sequence of callable or str
-        Steps of your own, with those that the settings name.
+        Steps of your own. Names, ``"module:function"``, become the setting `steps` and take the place of those that
+        the night's settings name (``""``: none); functions come before them, and must be given again for late frames.
     wait : float
         How long to wait for another writer, s.
     progress : Progress, optional
@@ -83,17 +84,21 @@ def redo(
     """
     opened = store if isinstance(store, Store) else Store.open(store)
     opened.refresh()
+    given = [steps] if isinstance(steps, str) else list(steps)
+    own = load_steps([step for step in given if not isinstance(step, str)])
+    if len(own) < len(given):
+        settings["steps"] = tuple(step for step in given if isinstance(step, str) and step)
     if client is None:
         with cluster.connect(workers, scheduler) as found:
-            return _redo(opened, night, found, steps, wait, progress or Progress(), settings)
-    return _redo(opened, night, client, steps, wait, progress or Progress(), settings)
+            return _redo(opened, night, found, own, wait, progress or Progress(), settings)
+    return _redo(opened, night, client, own, wait, progress or Progress(), settings)
 
 
 def _redo(
     store: Store,
     night: str,
     client: Client | None,
-    steps: Sequence[Step | str],
+    own: Sequence[Step],
     wait: float,
     progress: Progress,
     settings: dict[str, Any],
@@ -107,10 +112,9 @@ def _redo(
         series = []
         for record in before["series"]:
             config = _settled(record["config"], settings)
-            chain = (*load_steps([steps] if isinstance(steps, str) else steps), *load_steps(config.steps))
-            kept = (
-                frames[record["filter"]].readable(store.path, tx.base) if record["filter"] in frames else []
-            )
+            chain = (*own, *load_steps(config.steps))
+            of_night = frames.get(record["filter"])
+            kept = of_night.readable(store.path, tx.base) if of_night is not None else []
             if not any(not one["error"] for one in kept):
                 raise InputError(
                     f"{store.path}: it keeps no raw frames of {night}, filter {record['filter']!r}: reduce its files "
@@ -182,7 +186,7 @@ def _measure(
     seconds = clock.perf_counter() - started
     return {**record, **_facts(ds, record), "config": asdict(config), "config_digest": config.digest(),
             "software": software(), "elapsed_s": round(seconds, 3), "frames_per_second": round(len(rows) / seconds, 2),
-            "steps": [getattr(step, "__name__", repr(step)) for step in steps]}  # fmt: skip
+            "steps": step_names(steps), "redone": True}  # fmt: skip
 
 
 def _facts(ds: xr.Dataset, record: Record) -> Record:

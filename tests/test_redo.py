@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.io import fits
 from same_bits import same_bits
 
 import dphot
+from dphot import simulate
 from dphot.changes import changes
 from dphot.errors import InputError
 
@@ -49,3 +51,50 @@ def test_what_cannot_be_changed_for_one_night(store):
     with pytest.raises(InputError, match=f"no night '1999-01-01'; the nights are {night}"):
         dphot.redo(store, "1999-01-01", workers=0)
     assert len(store.history()) == 2
+
+
+def brighter(image, record):
+    """A step of the user's."""
+    return image * np.float32(1.5)
+
+
+@pytest.mark.parametrize("changed", [{"annulus": "6,9"}, {"steps": "test_redo:brighter"}])
+def test_late_frames_of_a_night_measured_again_are_measured_as_it_was(night_copy, tmp_path, changed):
+    whole = dphot.reduce(night_copy, tmp_path / "whole.dphot", workers=0, reference=3)
+    night, (name,) = whole.nights[0]["night"], whole.photometry
+    dphot.redo(whole, night, workers=0, **changed)
+    late = sorted(night_copy.glob("light*"))[-3:]
+    aside = [path.rename(tmp_path / path.name) for path in late]
+    store = dphot.reduce(night_copy, tmp_path / "field.dphot", workers=0, reference=3)
+    dphot.redo(store, night, workers=0, **changed)
+    for path, there in zip(aside, late, strict=True):
+        path.rename(there)
+    assert store.append(night_copy, workers=0).frames == 3
+    same_bits(store.photometry[name].load(), whole.photometry[name].load())
+    (mine,), (its,) = store.nights[0]["series"], whole.nights[0]["series"]
+    assert all(mine[key] == its[key] for key in ("config", "config_digest", "steps", "frames_used"))
+
+
+def test_a_night_measured_again_with_steps_binds_no_other(store, small_night, tmp_path):
+    dphot.redo(store, store.nights[0]["night"], workers=0, steps=[brighter])
+    with pytest.raises(InputError, match="steps brighter; give the same"):
+        late = shutil.copytree(small_night, tmp_path / "late")
+        fits.setval(sorted(late.glob("light*"))[0], "NOTE", value="late")
+        store.append(late, workers=0)
+    (other,) = simulate.write_nights(
+        tmp_path / "n", frames=3, size=256, seed=3, stars=60, bias=3, darks=3, flats=3
+    )
+    for path in other.glob("*.fits"):
+        date = str(np.datetime64(fits.getval(path, "DATE-OBS")) + np.timedelta64(2, "D"))
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].header["DATE-OBS"] = date
+            hdus[0].header.remove("JD", ignore_missing=True)
+    assert store.append(other, workers=0).frames_used == 3
+
+
+def test_a_night_cut_short_stays_so(store):
+    record = store.nights[0]
+    with store.transaction("cut short") as tx:
+        tx.write_night(record["night"], {"series": record["series"], "complete": False})
+    dphot.redo(store, record["night"], workers=0)
+    assert not store.nights[0]["complete"] and not store.history()[0].metadata["complete"]

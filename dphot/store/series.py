@@ -72,7 +72,7 @@ def overwrite(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
             arrays[name].oindex[rows[order]] = values[order]
 
 
-def _files(columns: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+def _files(columns: Mapping[str, Any] | xr.Dataset) -> list[tuple[str, int, int]]:
     """What each frame's file was: a camera that counts from one again gives the name of one frame to another."""
     path, size, changed = (np.asarray(columns[k][:]).tolist() for k in ("path", "file_size", "file_time"))
     return [(str(p), int(s), int(c)) for p, s, c in zip(path, size, changed, strict=True)]
