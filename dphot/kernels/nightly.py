@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtri
 
 from .ensemble import _light_curves, broeg
 from .scatter import median as _median
@@ -24,8 +25,8 @@ ENOUGH = 3
 #: A star is variable where its variance, within the nights or between them, is so many times what its noise lets
 #: expect, in units of the typical star's ratio ...
 CONTRAST = 4.0
-#: ... and more than chance would have it, by so many standard deviations.
-SIGNIFICANT = 4.0
+#: ... and more than chance would have it: steady stars come to it this often (one-sided 4 sigma).
+CHANCE = 3.2e-5
 
 
 @dataclass(frozen=True)
@@ -177,10 +178,10 @@ def _stands_out(variance: Array, noise: Array, points: Array, may: NDArray[np.bo
     """Stars whose variance exceeds their noise far more than the typical star's does, and than chance has it."""
     ratio = np.where(may, variance / noise, np.nan)
     typical = float(_median(ratio[None])[0])
-    chance = np.sqrt(2.0 / np.maximum(points - 1, 1))
-    limit = max(1.0, typical if np.isfinite(typical) else 1.0) * np.maximum(
-        CONTRAST, 1.0 + SIGNIFICANT * chance
-    )
+    # A variance of few points has a long tail: two standard deviations of it are 4 sigma of nothing.
+    freedom = np.maximum(points - 1, 1)
+    chance = chdtri(freedom, CHANCE) / freedom
+    limit = max(1.0, typical if np.isfinite(typical) else 1.0) * np.maximum(CONTRAST, chance)
     return np.where(np.isfinite(ratio), ratio, 0.0) > limit
 
 

@@ -65,6 +65,20 @@ def test_steady_stars_are_never_accused(seed):
         assert not judged(nights).variable.any(), n
 
 
+@pytest.mark.parametrize("nights", [3, 4])
+def test_of_many_steady_stars_in_few_nights_chance_accuses_none(nights):
+    rng = np.random.default_rng(5)
+    stars, accused = 2000, 0
+    for _ in range(5):
+        level = np.full((nights, stars), 1e5)
+        error = np.full_like(level, 100.0)
+        noise = np.full_like(level, 1e-3)
+        accused += judge(
+            level + error * rng.normal(size=level.shape), error, noise, noise, np.full_like(level, 30)
+        ).variable.sum()
+    assert accused <= 2  # of 10 000, 0.3 are expected at 4 sigma
+
+
 def test_a_star_that_varies_within_the_nights_is_found_in_the_first():
     data = make(1, signal=vary(5, lambda t: 1 + 0.02 * np.sin(9 * t)))
     result = judged([summarise(*data, whole(data[0]))])
