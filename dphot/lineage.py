@@ -38,7 +38,7 @@ def commit_facts(night: str, records: Sequence[Mapping[str, Any]]) -> Result:
     -------
     dict
         `night`, `filters`, `frames` (found), `frames_used`, `config_digest`, `software`. The transaction adds what
-        became of the ensemble: `precision` (filter to the scatter of its steadiest star from point to point, relative),
+        became of the ensemble: `precision` (filter to the scatter of its brightest stars from point to point, relative)
         and the stars `demoted` and `restored`.
     """
     return {

@@ -22,6 +22,11 @@ from . import encodings, layout, series
 _NIGHTS = 8
 _STARS = 128
 _NAMES = tuple(f.name for f in fields(nightly.Night))
+#: Stars that tell the precision of a night.
+BRIGHTEST = 5
+#: Apertures in which fewer than this share of the stars are measured do not compete: that only the bright are makes
+#: none of them steadier.
+_COMPLETE = 0.9
 _ORDER = ("time", "digest", "path")
 
 
@@ -34,7 +39,9 @@ class Verdict:
     restored: list[int] = field(default_factory=list)
     """Stars that are comparisons again."""
     precision: float = np.nan
-    """Scatter of the steadiest star from point to point (relative), in the last night appended."""
+    """Scatter of the brightest stars from point to point (relative), in the last night appended: the median of the
+    `BRIGHTEST` of least noise, in the aperture in which stars are steadiest. That of the one that scatters least tells
+    of luck: among many, some few points lie close together."""
 
 
 def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:
@@ -52,6 +59,7 @@ def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:
     path = layout.ensemble_group(filter)
     names = ds["night"].values.astype(object).astype(str) if "night" in ds else np.full(ds.sizes["time"], "")
     verdict = Verdict()
+    last: nightly.Night | None = None
     for night in sorted(set(names)):
         rows = {str(k): v.values for k, v in ds.isel(time=np.flatnonzero(names == night)).variables.items()}
         group = root.get(path)
@@ -61,11 +69,15 @@ def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:
         summary = _summarise(rows)
         _write(root, path, night, place, summary)
         if np.isfinite(summary.scatter).any():
-            verdict.precision = float(np.nanmin(summary.scatter))
+            last = summary
     group = root[path]
     assert isinstance(group, zarr.Group)
+    arrays = dict(group.arrays())
+    aperture = _steadiest(np.asarray(arrays["scatter"][:]))
+    if last is not None:
+        verdict.precision = _precision(last.scatter[aperture], last.noise[aperture])
     before = {int(i) for i in encodings.restore(group.attrs.asdict()).get("variable", [])}
-    now = set(_variable(dict(group.arrays())))
+    now = set(_variable(arrays, aperture))
     if before != now:
         group.attrs["variable"] = sorted(now)
     verdict.demoted, verdict.restored = sorted(now - before), sorted(before - now)
@@ -124,12 +136,25 @@ def _write(root: zarr.Group, path: str, night: str, place: int | None, summary: 
             arrays[name][place] = value[0]
 
 
-def _variable(arrays: dict[str, zarr.Array]) -> list[int]:
-    """Stars that vary beyond doubt, in the aperture in which stars are steadiest."""
-    scatter = np.asarray(arrays["scatter"][:])
-    measured = np.isfinite(scatter).any(axis=(0, 2))
-    typical = [np.nanmedian(scatter[:, i]) if there else np.inf for i, there in enumerate(measured)]
-    aperture = int(np.argmin(typical)) if measured.any() else len(typical) // 2
+def _steadiest(scatter: np.ndarray) -> int:
+    """The aperture in which stars scatter least, (night, aperture, star)."""
+    measured = np.isfinite(scatter).sum(axis=(0, 2))
+    if not measured.any():
+        return scatter.shape[1] // 2
+    complete = measured >= _COMPLETE * measured.max()
+    typical = [np.nanmedian(scatter[:, i]) if fit else np.inf for i, fit in enumerate(complete)]
+    return int(np.argmin(typical))
+
+
+def _precision(scatter: np.ndarray, noise: np.ndarray) -> float:
+    """What the brightest stars of a night scatter; NaN where none does."""
+    known = scatter[np.argsort(noise, kind="stable")]
+    known = known[np.isfinite(known)][:BRIGHTEST]
+    return float(np.median(known)) if known.size else np.nan
+
+
+def _variable(arrays: dict[str, zarr.Array], aperture: int) -> list[int]:
+    """Stars that vary beyond doubt, in one aperture."""
     order = np.argsort(_texts(arrays["night"]), kind="stable")
     tables = (
         np.asarray(arrays[k][:, aperture])[order] for k in ("level", "level_err", "rms", "noise", "points")

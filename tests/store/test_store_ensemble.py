@@ -76,3 +76,25 @@ def test_lost_frames_and_flagged_points_do_not_count(tmp_path, measured):
     append(store, ds)
     points = store.ensemble["r"].points.values[0]
     assert (points[:, 7] == 5).all() and (points[:, 0] == 25).all()
+
+
+def test_an_aperture_that_only_the_bright_fit_into_judges_nobody_and_luck_is_no_precision(tmp_path, night):
+    stars, frames, noise = 60, 6, 2e-3
+    store = Store.create(tmp_path / "a.dphot", {})
+    for day in range(1, 4):
+        rng = np.random.default_rng(day)
+        ds = night(day, frames=frames, stars=stars)
+        size = (frames, 3, stars)
+        error = np.full(size, 1e5 * noise)
+        error[..., 10:] *= 20  # ten bright stars among faint ones
+        flux = 1e5 + error * rng.normal(size=size)
+        flux[:, 2, 10:] = np.nan
+        flux[:, 2, :3] *= 1 + 0.03 * rng.normal(size=(frames, 3))  # the neighbours' light, say
+        zero = np.uint16(0)
+        append(store, ds.assign(
+            flux=(ds.flux.dims, flux), flux_err=(ds.flux.dims, error), flags=ds["flags"] * zero,
+            frame_flags=ds.frame_flags * zero, scintillation=ds.scintillation * 0,
+        ))  # fmt: skip
+    assert not any("demoted" in commit.metadata for commit in store.history())
+    told = [commit.metadata["precision"]["r"] for commit in store.history()[:-1]]
+    np.testing.assert_allclose(told, noise, rtol=0.5)
