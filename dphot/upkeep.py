@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .changes import change_lines, changes
@@ -195,4 +195,9 @@ def parse_age(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", text.strip())
     if not found:
         raise InputError(f"--older-than: {text!r} is no age; write 30d, 12h or 90m")
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    try:
+        age = timedelta(**{_UNITS[found[2]]: float(found[1])})
+        datetime.now(UTC) - age
+    except OverflowError as error:
+        raise InputError(f"--older-than: {text!r} is before all time; write 30d, 12h or 90m") from error
+    return age

@@ -29,15 +29,28 @@ def connect(
         elif snapshot is not None:
             session = repo.readonly_session(snapshot_id=snapshot)
         elif as_of is not None:
-            session = repo.readonly_session(repository.BRANCH, as_of=_instant(as_of))
+            session = _as_of(repo, path, _instant(as_of))
         else:
             session = repo.readonly_session(repository.BRANCH)
         # read here, because Zarr takes a snapshot that is damaged or missing for an empty one
         first = next(iter(repo.ancestry(snapshot_id=session.snapshot_id)))
     if as_of is not None and first.parent_id is None:
-        raise StoreError(f"{path}: no version of {as_of} is kept; `dphot history` lists those that are")
+        raise _too_early(path, as_of)
     _check_format(path, session)
     return repo, session
+
+
+def _as_of(repo: icechunk.Repository, path: str, when: datetime) -> icechunk.Session:
+    try:
+        return repo.readonly_session(repository.BRANCH, as_of=when)
+    except icechunk.IcechunkError as error:
+        if when < min(info.written_at for info in repo.ancestry(branch=repository.BRANCH)):
+            raise _too_early(path, when) from error
+        raise
+
+
+def _too_early(path: str, when: datetime | str) -> StoreError:
+    return StoreError(f"{path}: no version of {when} is kept; `dphot history` lists those that are")
 
 
 def _check_format(path: str, session: icechunk.Session) -> None:

@@ -61,10 +61,11 @@ def history(repo: icechunk.Repository, session: icechunk.Session, everything: bo
             undone = [c for c in _ancestry(repo, repo.lookup_branch(branch)) if c.id not in seen]
             kept += [replace(commit, state="undone") for commit in undone]
             seen |= {commit.id for commit in undone}
-    tagged = {repo.lookup_tag(tag) for tag in repo.list_tags()}
-    kept += [
-        replace(c, state="" if c.id in tagged else "collected") for c in _log(session) if c.id not in seen
-    ]
+    for tag in sorted(repo.list_tags()):  # what a tag alone keeps, once a collection has cut it off
+        own = [commit for commit in _ancestry(repo, repo.lookup_tag(tag)) if commit.id not in seen]
+        kept += own
+        seen |= {commit.id for commit in own}
+    kept += [replace(commit, state="collected") for commit in _log(session) if commit.id not in seen]
     return sorted(kept, key=lambda commit: commit.time, reverse=True)
 
 

@@ -75,7 +75,7 @@ class TestRollback:
         for name, problem in (
             ("nothing", "'nothing' is no version"),
             ("", "'' fits 4 commits"),
-            ("1999-01-01", "1999-01-01. not found"),
+            ("1999-01-01", "no version of 1999-01-01 .*is kept"),
         ):
             with pytest.raises(StoreError, match=problem):
                 store.at(name)
@@ -161,3 +161,21 @@ class TestCollect:
         monkeypatch.setattr(repository, "is_remote", lambda path: True)
         with pytest.raises(StoreError, match="give 7d or more"):
             store.collect(timedelta(days=6))
+
+
+def test_what_a_tag_keeps_is_listed_and_found_after_a_collection(store):
+    kept = store.history()[1].id
+    store.at(kept).tag("paper")
+    store.collect(AT_ONCE)
+    told = {commit.id: commit.state for commit in store.history(everything=True)}
+    assert told[kept] == "" and list(told.values()).count("collected") == 3
+    assert frames(store.at(kept)) == frames(store.at("paper")) == 80
+    store.rollback(kept[:8])
+    assert frames(store) == 80 and store.collect(AT_ONCE).commits and frames(store.at(kept)) == 80
+
+
+def test_a_date_before_the_store_was_made_is_told(store):
+    with pytest.raises(StoreError, match="no version of 2020-01-01 .*is kept; `dphot history`"):
+        Store.open(store.path, as_of="2020-01-01")
+    with pytest.raises(StoreError, match="no version of 2020-01-01"):
+        store.at("2020-01-01")
