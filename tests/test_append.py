@@ -262,6 +262,16 @@ def test_duplicate_times_and_clock_jumps_are_kept_and_noted(store, later):
     assert (np.diff(obs.time.values) >= np.timedelta64(0, "ns")).all() and notes[paths[0].name] == ""
 
 
+def test_a_clock_that_was_not_set_costs_the_time_and_not_the_frame(store, later):
+    path = lights(later)[2]
+    edit(path, DATE_OBS="1970-01-01T00:00:10", JD=None)
+    done = store.append(later, workers=0)
+    assert (done.frames_used, done.nights) == (5, (DAYS[1],))
+    obs = store.photometry["r"].load().isel(time=-1)
+    assert str(obs.path.values) == str(path) and np.isfinite(obs.flux.values).any()
+    assert int(obs.frame_flags) == FrameFlag.BAD_TIME and "clock was not set" in str(obs.note.values)
+
+
 def stop(image, record):
     """A step of the user's that ends the run at one frame."""
     if record["path"].endswith("0004.fits") and os.environ.get("DPHOT_TEST_STOP"):

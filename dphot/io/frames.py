@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
 
 _BATCH = 256
-_VERSION = 3  # of what a record holds: raising it makes every cached table be read anew
+_VERSION = 4  # of what a record holds: raising it makes every cached table be read anew
 _GROUPS = ["night", "telescope", "filter", "type", "object", "width", "height", "exposure"]
 
 

@@ -14,6 +14,8 @@ from .cards import Header, number
 
 NS = 1_000_000_000
 _DAY_NS = 86400 * NS
+#: Clocks that were never set count from the first of January 1970; no digital frame is of that year.
+_UNSET_NS = 365 * _DAY_NS
 _UNIX = datetime.date(1970, 1, 1).toordinal()
 _UNIX_JD = 2440587.5
 
@@ -145,6 +147,11 @@ def middle(header: Header, telescope: Telescope, exposure: float) -> tuple[int |
     """
     notes: list[str] = []
     candidates, date = _candidates(header, telescope, notes)
+    if unset := [c for c in candidates if -_DAY_NS <= c.ns < _UNSET_NS]:
+        candidates = [c for c in candidates if c not in unset]
+        notes.append(f"{unset[0].key} is of 1970: the camera's clock was not set")
+        if not candidates:
+            return None, "", notes
     if not candidates:
         text = (
             f"{date} has no time of day"

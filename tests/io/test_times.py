@@ -128,3 +128,12 @@ def test_no_time_is_none_with_a_reason():
     assert (ns, date) == (None, "2021-09-17")
     assert "no time of day" in notes[0]
     assert "stands for the middle" in mid({"DATE_OBS": "2021-09-17T00:00:00"}, exposure=float("nan"))[1][0]
+
+
+def test_a_clock_that_was_never_set_tells_no_time():
+    instant, notes = mid({"DATE_OBS": "1970-01-01T02:10:00"})
+    assert instant is None and notes == ["DATE-OBS is of 1970: the camera's clock was not set"]
+    assert mid({"DATE_OBS": "1970-01-01T00:00:00-0700", "JD": 2440587.6})[0] is None
+    instant, notes = mid({"DATE_OBS": "1970-01-01T02:10:00", "JD": 2458107.5648532})
+    assert instant.startswith("2017-12-20T01:3") and "was not set" in notes[0]
+    assert mid({"DATE_OBS": "1971-01-01T00:00:00"})[0] == "1971-01-01T00:00:30.000"
