@@ -18,14 +18,14 @@ from .append import append as make_append
 from .config import Config, read_toml
 from .demo import run_demo
 from .differential import differential as make_differential
-from .errors import AlignmentError, DphotError, InputError, StoreError
+from .errors import AlignmentError, InputError
 from .formats import export as write_export
 from .formats import light_curve_csv, refuse_existing
 from .io.bayer import CHANNELS
 from .io.frames import scan as make_scan
 from .reduction import reduce as make_reduction
 from .saying import progress, say
-from .store import Store
+from .store import Store, readable
 from .summaries import append_lines, append_summary, curve_lines, curve_summary, store_lines, store_summary
 from .telescope import PRESETS, Telescope, get, known
 from .watch import watch as watch_folder
@@ -210,13 +210,8 @@ def pick(store: Store, name: str | None) -> xr.Dataset:
 
 def _loaded(store: Store, name: str | None) -> xr.Dataset:
     """The photometry in one filter, in memory."""
-    try:
+    with readable(store.path, store.session):
         return pick(store, name).load()
-    except DphotError:
-        raise
-    except Exception as error:  # Zarr, its codecs and Icechunk each have their own for a damaged chunk
-        cure = f"`dphot check {store.path}` tells what, and of which night"
-        raise StoreError(f"{store.path}: its photometry cannot be read ({error}); {cure}") from error
 
 
 def differential(arguments: argparse.Namespace) -> Result:
@@ -241,10 +236,11 @@ def report(arguments: argparse.Namespace) -> Result:
     store = Store.open(arguments.store)
     output = arguments.output or _report_name(arguments.store)
     refuse_existing(output, arguments.overwrite)
-    pngs = write_report(
-        store, output, target=arguments.target, png=arguments.png, overwrite=arguments.overwrite,
-        filters=None if arguments.filter is None else [arguments.filter], **_curve_options(arguments),
-    )  # fmt: skip
+    with readable(store.path, store.session):
+        pngs = write_report(
+            store, output, target=arguments.target, png=arguments.png, overwrite=arguments.overwrite,
+            filters=None if arguments.filter is None else [arguments.filter], **_curve_options(arguments),
+        )  # fmt: skip
     say(arguments, output)
     if pngs:
         say(arguments, f"{len(pngs)} plots in {arguments.png}")
@@ -254,15 +250,16 @@ def report(arguments: argparse.Namespace) -> Result:
 def export(arguments: argparse.Namespace) -> Result:
     """`dphot export`"""
     store = Store.open(arguments.store)
-    kind = write_export(
-        store,
-        pick(store, arguments.filter),
-        arguments.output,
-        format=arguments.format,
-        target=arguments.target,
-        overwrite=arguments.overwrite,
-        **_curve_options(arguments),
-    )
+    with readable(store.path, store.session):
+        kind = write_export(
+            store,
+            pick(store, arguments.filter),
+            arguments.output,
+            format=arguments.format,
+            target=arguments.target,
+            overwrite=arguments.overwrite,
+            **_curve_options(arguments),
+        )
     say(arguments, arguments.output)
     return {"output": arguments.output, "format": kind}
 

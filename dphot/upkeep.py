@@ -18,7 +18,7 @@ from .lineage import lineage as make_lineage
 from .redo import FREE
 from .redo import redo as make_again
 from .saying import progress, say
-from .store import Store
+from .store import Store, readable
 
 Result = dict[str, Any]
 Command = Callable[[argparse.Namespace], Result]
@@ -110,14 +110,17 @@ def tag(arguments: argparse.Namespace) -> Result:
 def diff(arguments: argparse.Namespace) -> Result:
     """`dphot diff`"""
     store = Store.open(arguments.store)
-    result = changes(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
+    with readable(store.path, store.session):
+        result = changes(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
     say(arguments, "\n".join(change_lines(result)))
     return result
 
 
 def explain(arguments: argparse.Namespace) -> Result:
     """`dphot explain`"""
-    result = make_lineage(Store.open(arguments.store), arguments.time, arguments.star, arguments.filter)
+    store = Store.open(arguments.store)
+    with readable(store.path, store.session):
+        result = make_lineage(store, arguments.time, arguments.star, arguments.filter)
     say(arguments, "\n".join(lineage_lines(result)))
     return result
 

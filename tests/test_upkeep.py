@@ -90,8 +90,18 @@ def test_damage_is_an_error_that_tells_what_to_do(store, run, tmp_path):
         data = bytearray(chunk.read_bytes())
         data[len(data) // 2] ^= 1
         chunk.write_bytes(data)
-    code, text, result = run("differential", store.path)
-    assert code == 6 and "dphot check" in result["error"] and "Traceback" not in text
+    (obs,) = store.photometry.values()
+    when, made = str(obs.time.values[0]), store.history()[1].id
+    for command in (
+        ["differential"],
+        ["report"],
+        ["export", tmp_path / "x.csv"],
+        ["explain", "--time", when],
+    ):
+        code, text, result = run(command[0], store.path, *command[1:])
+        assert code == 6 and "dphot check" in result["error"] and "Traceback" not in text, command
+        assert len(result["error"].splitlines()) == 1
+    assert run("diff", store.path, made)[0] in (0, 6)
 
 
 @pytest.mark.parametrize("arguments", [["gc"], ["rollback"], ["diff"]])

@@ -1,7 +1,7 @@
 """The only place that imports zarr or icechunk."""
 
 from .frame_writer import FrameWriter
-from .health import Problem
+from .health import Problem, readable
 from .holdings import Holdings
 from .plain import write_plain_zarr
 from .reading import read_dataset
@@ -20,6 +20,7 @@ __all__ = [
     "Store",
     "Transaction",
     "read_dataset",
+    "readable",
     "write_frames",
     "write_plain_zarr",
 ]

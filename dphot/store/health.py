@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import zarr
 
 from .. import schema
+from ..errors import DphotError, StoreError
 from . import encodings, layout, repository, versions
 
 
@@ -29,6 +31,20 @@ class Problem:
     """What to do about it."""
     rows: list[int] = field(default_factory=list)
     """Of an array with a time dimension: the rows that cannot be read, as they are stored."""
+
+
+@contextmanager
+def readable(path: str, session: Any) -> Iterator[None]:
+    """Turn what damage raises, wherever it is met, into a `StoreError` that tells what to do; other errors stay."""
+    try:
+        yield
+    except DphotError:
+        raise
+    except Exception as error:  # Zarr, its codecs and Icechunk each have their own
+        if next(damage(session), None) is None:
+            raise
+        cure = f"`dphot check {path}` tells what, and of which night"
+        raise StoreError(f"{path}: it cannot be read ({repository.reason(error)}); {cure}") from error
 
 
 def damage(session: Any, done: Callable[[str], None] = lambda place: None) -> Iterator[Problem]:
@@ -74,8 +90,7 @@ def _error(array: zarr.Array, index: tuple[Any, ...]) -> str:
     try:
         _ = array[()] if not index else array.blocks[index]
     except Exception as error:  # Zarr, its codecs and Icechunk each have their own
-        lines = [line.strip(" x|`->×│╰─▶") for line in str(error).splitlines()]
-        return next(filter(None, lines), repr(error))
+        return repository.reason(error)
     return ""
 
 
@@ -164,5 +179,4 @@ def history_problems(repo: icechunk.Repository, session: icechunk.Session) -> It
             newer = commit
     except Exception as error:
         after = f" before {newer.id}" if newer else ""
-        lines = [line.strip(" x|`->×│╰─▶") for line in str(error).splitlines()]
-        yield Problem("history", f"cannot be read{after}: {next(filter(None, lines), repr(error))}")
+        yield Problem("history", f"cannot be read{after}: {repository.reason(error)}")

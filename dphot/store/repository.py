@@ -126,9 +126,13 @@ def errors(path: str, doing: str = "") -> Iterator[None]:
     try:
         yield
     except (icechunk.IcechunkError, OSError) as error:
-        lines = [line.strip(" x|`->×│╰─▶") for line in str(error).splitlines()]
-        first = next(filter(None, lines), repr(error))
-        raise StoreError(f"{path}: {doing + ': ' if doing else ''}{first}") from error
+        raise StoreError(f"{path}: {doing + ': ' if doing else ''}{reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error: Icechunk's tell on many where they come from."""
+    lines = [line.strip(" x|`->×│╰─▶") for line in str(error).splitlines()]
+    return next(filter(None, lines), repr(error))
 
 
 def root_group(session: Any, mode: str = "r") -> zarr.Group:
