@@ -77,8 +77,8 @@ class Config:
     steps: tuple[str, ...] = ()
     """Steps of your own, `module:function`, applied to each calibrated frame: f(image, record) -> image."""
     frames: str = "copy"
-    """`copy`: raw frames are kept in the store, lossless, in a quarter to two thirds of the space of plain FITS files (of
-    five cameras: 0.23, 0.27, 0.47, 0.50, 0.61); `link`: the store names their files, and reads a frame from
+    """`copy`: raw frames are kept in the store, lossless, in a quarter to two thirds of the space of plain FITS files
+    (of five cameras: 0.23, 0.27, 0.47, 0.50, 0.61); `link`: the store names their files, and reads a frame from
     its file after checking its SHA-256 (a file that moved is found again by `dphot check --repair --moved-to`);
     `none`: only measurements are kept."""
     stack: bool = True
