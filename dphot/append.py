@@ -15,6 +15,7 @@ from .errors import InputError
 from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .graph.warm import warm
+from .io.files import statuses
 from .io.frames import FrameTable, scan
 from .night_record import step_names
 from .other_field import OtherField
@@ -80,8 +81,8 @@ def append(
     store : Store or path
         The store; a `Store` given shows the new state afterwards.
     frames : FrameTable, path, or sequence of paths
-        A scanned table, or folders to scan. Where calibration frames are missing, those that the store's records name
-        serve, while they are there.
+        A scanned table, or folders or ``s3://`` addresses to scan. Where calibration frames are missing, those that
+        the store's records name serve, while they are there.
     workers, scheduler, client
         Where to run, as for `dphot.reduce`.
     steps : sequence of callable or str
@@ -103,6 +104,8 @@ def append(
     InputError
         If there are no lights; if a setting differs from the store's; or (`OtherField`) if a night shows another
         field, with the numbers: nothing of that night is stored.
+    BucketError
+        If the bucket of the frames cannot be reached or read.
     StoreError
         If the store cannot be opened or written, or another writer does not finish in time.
     """
@@ -249,7 +252,7 @@ def _with_known_calibration(
         for inputs in series["calibration"]["inputs"].values()
         for path in inputs
     }
-    there = sorted(path for path in paths - known if Path(path).is_file())
+    there = sorted(statuses(paths - known))
     if not there:
         return table
     more = scan(there, telescope=config.telescope or None, store=False)

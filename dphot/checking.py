@@ -50,6 +50,11 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
         Each with its place, the nights it belongs to, and a cure.
     files : dict
         Number of files that are the `same`; paths of those `changed` and `missing`.
+
+    Raises
+    ------
+    BucketError
+        If files are in a bucket that cannot be reached.
     """
     progress = progress or Progress(False)
     with progress.bar("arrays", store.arrays, "array") as bar:

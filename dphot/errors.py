@@ -39,6 +39,12 @@ class FrameError(DphotError, OSError):
         return f"{self.path}: {self.problem}"
 
 
+class BucketError(DphotError):
+    """A bucket of frames cannot be used at all: not reached, not allowed, or the library that reads it is missing."""
+
+    exit_code = 3
+
+
 class CalibrationError(DphotError):
     """The calibration frames that are needed are missing or unfit (raised only under ``strict``)."""
 

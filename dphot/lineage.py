@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from .config import Config
-from .errors import InputError
+from .errors import BucketError, InputError
 from .flags import FrameFlag, StarFlag, decode
 from .io.readers import file_digest
 from .store import Commit, Store
@@ -90,9 +90,9 @@ def lineage(store: Store, time: str, star: int | None = None, filter: str | None
     Returns
     -------
     dict
-        `frame` (path, digest, whether the file is still the `same`, `changed` or `gone`, and what is said of the
-        frame), `star`, `masters` (kind to path and digest of each input), `reference`, `config`, `config_digest`,
-        `software`, `steps` and `commit`.
+        `frame` (path, digest, whether the file is still the `same`, `changed`, `gone`, or `unreachable` in its
+        bucket, and what is said of the frame), `star`, `masters` (kind to path and digest of each input), `reference`,
+        `config`, `config_digest`, `software`, `steps` and `commit`.
 
     Raises
     ------
@@ -171,7 +171,10 @@ def _state(path: str, digest: str) -> str:
     """Whether a raw file is still what was measured."""
     if not digest:
         return "unreadable"
-    now = file_digest(path)
+    try:
+        now = file_digest(path)
+    except BucketError:
+        return "unreachable"
     return "same" if now == digest else "changed" if now else "gone"
 
 
@@ -220,7 +223,8 @@ def lineage_lines(result: Mapping[str, Any]) -> list[str]:
     """The lineage in words."""
     f, r = result["frame"], result["reference"]
     file = {"same": "the file is the one that was measured", "changed": "the file is ANOTHER one now",
-            "gone": "the file is gone", "unreadable": "it could not be read"}[f["file"]]  # fmt: skip
+            "gone": "the file is gone", "unreadable": "it could not be read",
+            "unreachable": "its bucket is out of reach"}[f["file"]]  # fmt: skip
     lines = [
         f"{f['time']} (JD {f['jd_utc']:.6f}, BJD_TDB {f['bjd_tdb']:.6f}), night {f['night'] or 'unknown'}, "
         f"filter {f['filter'] or 'unknown'}",

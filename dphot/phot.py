@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .errors import FrameError
+from .errors import BucketError, FrameError
 from .io.readers import read_header
 from .store import Store
 from .store.encodings import restore
@@ -168,7 +168,7 @@ def _file_cards(path: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """Cards of a frame's file with a number or text, its coordinate system moved to the trimmed frame."""
     try:
         header = read_header(path, record.get("hdu"))
-    except FrameError:
+    except (FrameError, BucketError):
         return {}
     # NetCDF has no booleans and no larger integers; prose turns each upper-case attribute back into a card.
     fits = {k: int(v) if isinstance(v, bool) else v for k, v in header.items()

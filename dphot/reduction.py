@@ -39,8 +39,9 @@ def reduce(
     Parameters
     ----------
     frames : FrameTable, path, or sequence of paths, or Store
-        A scanned table, or folders to scan. Or a store, or its path: its raw frames are measured again with the masters
-        that it has, without any file; settings that are not given are its own, its reference among them.
+        A scanned table, or folders or ``s3://`` addresses to scan. Or a store, or its path: its raw frames are measured
+        again with the masters that it has, without any file; settings that are not given are its own, its reference
+        among them.
     store : path
         The new store, a folder or an ``s3://`` address.
     config : Config, optional
@@ -66,6 +67,8 @@ def reduce(
     ------
     InputError
         If there is nothing to reduce; nothing is written then.
+    BucketError
+        If the bucket of the frames cannot be reached or read.
     StoreError
         If the store exists already.
     """

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .append import append
 from .config import Config
-from .errors import DphotError, InputError
+from .errors import BucketError, DphotError, InputError
+from .io.files import absolute, is_folder, is_remote
 from .io.frames import FrameTable, scan
 from .progress import Progress
 from .reduction import reduce
@@ -77,7 +78,8 @@ def watch(
     Parameters
     ----------
     store, folder : path
-        The store, and where frames arrive, in folders within it, too.
+        The store, and where frames arrive, in folders within it, too: a folder, or an address in a bucket
+        (``s3://bucket/night/``), under which nothing need lie yet.
     every : float
         Frames that have come are committed at most this often [s].
     quiet : float
@@ -107,9 +109,12 @@ def watch(
     ------
     InputError
         If the folder does not exist, or a setting is wrong or differs from the store's.
+    BucketError
+        If the bucket cannot be reached or listed at the beginning; later it is tried again.
     """
     settled = Config().patch(**settings)
-    if not Path(folder).is_dir():
+    place = absolute(str(folder))
+    if not is_folder(place) and not is_remote(place):
         raise InputError(f"{folder}: no such folder; give the one that the camera writes to")
     stop, progress = stop or Event(), progress or Progress()
     where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "client": client}
@@ -119,7 +124,8 @@ def watch(
     while True:
         ending = stop.is_set()
         now = clock.monotonic()
-        whole = arrivals.look(_records(folder, settled), now)
+        records = _records(folder, settled, progress)
+        whole = arrivals.look(records, now) if records is not None else []
         new = [r for r in whole if _identity(r) not in given]
         due = ending or now - last_commit >= every or now - arrivals.last_change >= quiet
         if due and any(r["type"] == "light" or r["error"] for r in new):
@@ -144,11 +150,15 @@ def watch(
         stop.wait(poll)
 
 
-def _records(folder: str | Path, config: Config) -> list[dict[str, Any]]:
+def _records(folder: str | Path, config: Config, progress: Progress) -> list[dict[str, Any]] | None:
+    """What is in the folder; None where that cannot be told now."""
     try:
         table = scan(folder, telescope=config.telescope or None)
     except InputError:  # nothing has come yet
         return []
+    except BucketError as error:  # the network may be back at the next look
+        progress.say(str(error))
+        return None
     return table.to_pandas().to_dict("records")  # type: ignore[return-value]
 
 

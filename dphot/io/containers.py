@@ -10,6 +10,7 @@ import zlib
 from typing import BinaryIO, cast
 
 from ..errors import FrameError
+from .files import open_file
 
 _GZIP, _BZIP2, _COMPRESS = b"\x1f\x8b", b"BZh", b"\x1f\x9d"
 
@@ -47,7 +48,7 @@ def open_stream(path: str) -> tuple[BinaryIO, int | None]:
         If the file cannot be opened.
     """
     try:
-        file = open(path, "rb")
+        file = open_file(path)
     except FileNotFoundError as error:
         raise FrameError(path, "no such file") from error
     except OSError as error:

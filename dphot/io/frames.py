@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import FrameError, InputError
-from ..telescope import NAMED_BY, Telescope, get, known
+from ..errors import InputError
+from ..telescope import Telescope, get, known
+from .batches import read_all
 from .bayer import CHANNELS, channel
-from .headers import COLUMNS, empty_record, frame_record
+from .files import place
+from .headers import COLUMNS
 from .listing import list_files
-from .readers import SIMULATED, read_header
+from .readers import SIMULATED
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
 
-_BATCH = 256
 _VERSION = 4  # of what a record holds: raising it makes every cached table be read anew
 _GROUPS = ["night", "telescope", "filter", "type", "object", "width", "height", "exposure"]
 
@@ -226,8 +227,8 @@ def scan(
     Parameters
     ----------
     sources : path or iterable of paths
-        Folders and files. In folders, files named as FITS files are taken (`EXTENSIONS`); files given by name
-        are taken whatever their name. ``sim:`` names are simulated frames.
+        Folders and files, or addresses in a bucket (``s3://bucket/night/``). In folders, files named as FITS files are
+        taken (`EXTENSIONS`); files given by name are taken whatever their name. ``sim:`` names are simulated frames.
     telescope : Telescope, str, path or mapping, optional
         The telescope of all frames (a name, a TOML file, fields); default: found by the headers.
     depth : int, optional
@@ -245,6 +246,8 @@ def scan(
     ------
     InputError
         If a folder or file does not exist, or no file is named as a FITS file; all are named.
+    BucketError
+        If a bucket cannot be reached or listed.
 
     Notes
     -----
@@ -260,60 +263,13 @@ def scan(
     cache = _cache_file(store, given, depth)
     old = _read_cache(cache, key) if cache is not None else None
     kept, todo = _unchanged(old, files)
-    frames = pd.concat([kept, _to_pandas(_read_all(todo, chosen, telescopes))]) if len(kept) else None
+    frames = pd.concat([kept, _to_pandas(read_all(todo, chosen, telescopes))]) if len(kept) else None
     if frames is None:
-        frames = _to_pandas(_read_all(todo, chosen, telescopes))
+        frames = _to_pandas(read_all(todo, chosen, telescopes))
     table = FrameTable(frames, ignored, cache)
     if cache is not None and (todo or old is None or len(old) != len(frames)):
         _write_cache(table, cache, key)
     return table
-
-
-def read_batch(
-    files: Sequence[tuple[str, int, int]], telescope: Telescope | None, telescopes: Sequence[Telescope]
-) -> list[dict[str, Any]]:
-    """Records of some files; runs on a worker.
-
-    Parameters
-    ----------
-    files : sequence of (path, size, mtime_ns)
-        The files.
-    telescope : Telescope, optional
-        Of all of them; None: each header's own.
-    telescopes : sequence of Telescope
-        Those a header's names are compared with.
-    """
-    found: dict[tuple[str, ...], Telescope] = {}
-    records = []
-    for path, size, mtime_ns in files:
-        try:
-            header = read_header(path, telescope.hdu if telescope is not None else None)
-            used = telescope
-            if used is None:
-                names = tuple(str(header.get(key, "")) for key in NAMED_BY)
-                used = found.setdefault(names, found.get(names) or Telescope.find(header, telescopes))
-                if used.hdu >= 0:
-                    header = read_header(path, used.hdu)
-            records.append(frame_record(header, path, used, size=size, mtime_ns=mtime_ns))
-        except FrameError as error:
-            records.append(empty_record(path, error=error.problem, size=size, mtime_ns=mtime_ns))
-        except Exception as error:  # one odd header must not stop a scan of thousands
-            problem = f"header not understood: {type(error).__name__}: {error}"
-            records.append(empty_record(path, error=problem, size=size, mtime_ns=mtime_ns))
-    return records
-
-
-def _read_all(
-    files: Sequence[tuple[str, int, int]], telescope: Telescope | None, telescopes: Sequence[Telescope]
-) -> list[dict[str, Any]]:
-    batches = [files[i : i + _BATCH] for i in range(0, len(files), _BATCH)]
-    if len(batches) < 2:
-        return read_batch(files, telescope, telescopes)
-    import dask
-
-    read = dask.delayed(read_batch)
-    parts = dask.compute(*(read(batch, telescope, telescopes) for batch in batches))
-    return [record for part in parts for record in part]
 
 
 def _unchanged(
@@ -381,9 +337,7 @@ def _cache_file(store: str | Path | bool, sources: Sequence[Any], depth: int | N
     home = os.environ.get("DPHOT_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dphot"
     )
-    places = sorted(
-        s if (s := str(source)).startswith(SIMULATED) else os.path.abspath(s) for source in sources
-    )
+    places = sorted(s if (s := str(source)).startswith(SIMULATED) else place(s) for source in sources)
     name = hashlib.sha256(json.dumps([places, depth]).encode()).hexdigest()[:24]
     return Path(home) / "frames" / f"{name}.parquet"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
 from ..errors import InputError
+from . import files
 from .readers import SIMULATED
 
 #: File names that are looked at in a folder; the case does not matter.
@@ -14,21 +14,32 @@ EXTENSIONS = (".fits", ".fit", ".fts", ".fz", "and these with .gz, .bz2, .Z, .fz
 _FITS_NAME = re.compile(r"(\.(fits|fit|fts)(\.(gz|bz2|z|fz))?|\.fz|^[^.]+\.(gz|bz2|z))$", re.IGNORECASE)
 
 
-def list_files(sources: Sequence[str], depth: int | None) -> tuple[dict[str, tuple[int, int]], int]:
-    """Path -> (size, mtime in ns) of every frame, and the number of other files."""
-    found: dict[str, tuple[int, int]] = {}
+def list_files(sources: Sequence[str], depth: int | None) -> tuple[dict[str, files.Status], int]:
+    """Path -> (size, mtime in ns) of every frame, and the number of other files.
+
+    Raises
+    ------
+    InputError
+        If a source is not there, or there are no frames.
+    BucketError
+        If a bucket cannot be listed.
+    """
+    found: dict[str, files.Status] = {}
     missing: list[str] = []
     ignored = 0
+    paths = {source: files.absolute(source) for source in sources if not source.startswith(SIMULATED)}
+    single = files.statuses(set(paths.values()))
     for source in sources:
         if source.startswith(SIMULATED):
             found[source] = (0, 0)
-            continue
-        path = os.path.abspath(os.path.expanduser(source))
-        if os.path.isdir(path):
-            ignored += _walk(path, depth, found, set())
-        elif os.path.exists(path):
-            status = os.stat(path)
-            found[path] = (status.st_size, status.st_mtime_ns)
+        elif (path := paths[source]) in single:
+            found[path] = single[path]
+        elif files.is_folder(path):
+            for name, status in files.walk(path, depth, _FITS_NAME.search):
+                if status is None:
+                    ignored += 1
+                else:
+                    found[name] = status
         else:
             missing.append(source)
     if missing:
@@ -39,30 +50,3 @@ def list_files(sources: Sequence[str], depth: int | None) -> tuple[dict[str, tup
             f"{', '.join(EXTENSIONS)}; {ignored} other files are there"
         )
     return found, ignored
-
-
-def _walk(folder: str, depth: int | None, found: dict[str, tuple[int, int]], visited: set[str]) -> int:
-    real = os.path.realpath(folder)
-    if real in visited:  # a link back to a folder above
-        return 0
-    visited.add(real)
-    ignored = 0
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed: {error.strerror or error}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if depth is None or depth > 0:
-                ignored += _walk(entry.path, None if depth is None else depth - 1, found, visited)
-        elif _FITS_NAME.search(entry.name):
-            try:
-                status = entry.stat()
-                found[entry.path] = (status.st_size, status.st_mtime_ns)
-            except OSError:  # a dangling link: it gets its row and its error
-                found[entry.path] = (0, 0)
-        else:
-            ignored += 1
-    return ignored

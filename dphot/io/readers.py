@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Protocol, cast
@@ -12,7 +11,8 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameError
+from ..errors import BucketError, FrameError
+from . import files
 from .bayer import own_pixels
 from .cards import Header, find_image, number
 from .containers import decompress, open_stream
@@ -42,6 +42,8 @@ class FitsReader:
             return _guarded(path, lambda: find_image(stream, path, hdu, size))
 
     def pixels(self, path: str, hdu: int | None = None) -> NDArray[Any]:
+        if files.is_remote(path):
+            return self.frame(path, hdu)[0]
         stream, size = open_stream(path)
         with stream:
             header = _guarded(path, lambda: find_image(stream, path, hdu, size, pixels_only=True))
@@ -58,10 +60,8 @@ class FitsReader:
 
     def frame(self, path: str, hdu: int | None = None) -> tuple[NDArray[Any], str]:
         try:
-            with open(path, "rb") as file:
-                # writable, so that the pixels need no copy of their own
-                buffer = bytearray(os.fstat(file.fileno()).st_size)
-                del buffer[file.readinto(buffer) :]
+            # writable, so that the pixels need no copy of their own
+            buffer = files.read_whole(path)
         except FileNotFoundError as error:
             raise FrameError(path, "no such file") from error
         except OSError as error:
@@ -199,8 +199,7 @@ def file_digest(path: str) -> str:
     if str(path).startswith(SIMULATED):
         return read_frame(path)[1]
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if os.fstat(file.fileno()).st_size else ""
+        return files.sha256(path)
     except OSError:
         return ""
 
@@ -248,7 +247,7 @@ def _guarded(path: str, action: Any) -> Any:
     """Run `action`; whatever a damaged file provokes becomes a FrameError."""
     try:
         return action()
-    except FrameError:
+    except (FrameError, BucketError):
         raise
     except MemoryError as error:
         raise FrameError(path, "does not fit in memory: its header may be damaged") from error

@@ -13,6 +13,7 @@ import zarr
 from icechunk import ManifestSplitCondition, ManifestSplitDimCondition, ManifestSplittingConfig
 
 from ..errors import StoreError
+from ..io.bucket import endpoint, region
 from . import layout
 
 BRANCH = "main"
@@ -60,15 +61,14 @@ def storage(path: str) -> icechunk.Storage:
     bucket, _, prefix = path.removeprefix("s3://").strip("/").partition("/")
     if not bucket or not prefix:
         raise StoreError(f"{path}: name a bucket and a prefix, s3://bucket/prefix")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+    url = endpoint()
     return icechunk.s3_storage(
         bucket=bucket,
         prefix=prefix,
-        region=region or ("us-east-1" if endpoint else None),
-        endpoint_url=endpoint,
-        allow_http=bool(endpoint and endpoint.startswith("http://")),
-        force_path_style=endpoint is not None,
+        region=region() or ("us-east-1" if url else None),
+        endpoint_url=url,
+        allow_http=bool(url and url.startswith("http://")),
+        force_path_style=url is not None,
         from_env=True,
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import PurePath
 from typing import Any
 
 from .palette import BLUE, INK, MUTED, VERMILLION
@@ -181,10 +181,10 @@ def plain(value: Any) -> str:
 
 def files(paths: Sequence[str]) -> str:
     """Files in words: the folder once, the first and last name."""
-    names = [PurePath(str(path)) for path in paths]
-    if not names:
+    split = [os.path.split(path) for path in paths]
+    if not split:
         return "–"
-    folder = names[0].parent
-    if any(name.parent != folder for name in names) or len(names) == 1:
-        return f"{names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-    return f"{len(names)} files, {folder}/: {names[0].name} … {names[-1].name}"
+    folder = split[0][0]
+    if any(other != folder for other, _ in split) or len(split) == 1:
+        return f"{paths[0]}" + (f" and {len(split) - 1} more" if len(split) > 1 else "")
+    return f"{len(split)} files, {folder}/: {split[0][1]} … {split[-1][1]}"

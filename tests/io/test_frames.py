@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dphot.errors import InputError
-from dphot.io import frames
+from dphot.io import batches
 from dphot.io.frames import FrameTable, scan
 from dphot.io.headers import COLUMNS
 from dphot.telescope import Telescope
@@ -41,8 +41,8 @@ def night(tmp_path):
 
 def count_reads(monkeypatch):
     seen = []
-    real = frames.read_header
-    monkeypatch.setattr(frames, "read_header", lambda path, hdu=None: seen.append(path) or real(path, hdu))
+    real = batches.read_header
+    monkeypatch.setattr(batches, "read_header", lambda path, hdu=None: seen.append(path) or real(path, hdu))
     return seen
 
 
@@ -160,7 +160,7 @@ def test_what_is_not_there_is_named(tmp_path):
 
 def test_batches_go_through_dask_and_give_the_same_rows(night, monkeypatch):
     whole = scan(night, store=False).to_pandas()
-    monkeypatch.setattr(frames, "_BATCH", 2)
+    monkeypatch.setattr(batches, "_BATCH", 2)
     calls = []
 
     def get(graph, keys, **kwargs):
@@ -195,7 +195,7 @@ sys.modules["dphot"] = package
 import dphot.io.frames
 print([name for name in ("dask", "astropy", "numba", "xarray") if name in sys.modules])
 """
-    folder = os.path.dirname(os.path.dirname(frames.__file__))
+    folder = os.path.dirname(os.path.dirname(batches.__file__))
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,0 +1,72 @@
+"""Frame records of many files, read in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import BucketError, FrameError
+from ..telescope import NAMED_BY, Telescope
+from .files import each, is_remote
+from .headers import empty_record, frame_record
+from .readers import read_header
+
+_BATCH = 256
+
+
+def read_batch(
+    files: Sequence[tuple[str, int, int]], telescope: Telescope | None, telescopes: Sequence[Telescope]
+) -> list[dict[str, Any]]:
+    """Records of some files; runs on a worker.
+
+    Parameters
+    ----------
+    files : sequence of (path, size, mtime_ns)
+        The files.
+    telescope : Telescope, optional
+        Of all of them; None: each header's own.
+    telescopes : sequence of Telescope
+        Those a header's names are compared with.
+    """
+    found: dict[tuple[str, ...], Telescope] = {}
+
+    def record(file: tuple[str, int, int]) -> dict[str, Any]:
+        path, size, mtime_ns = file
+        try:
+            header = read_header(path, telescope.hdu if telescope is not None else None)
+            used = telescope
+            if used is None:
+                names = tuple(str(header.get(key, "")) for key in NAMED_BY)
+                used = found.setdefault(names, found.get(names) or Telescope.find(header, telescopes))
+                if used.hdu >= 0:
+                    header = read_header(path, used.hdu)
+            return frame_record(header, path, used, size=size, mtime_ns=mtime_ns)
+        except BucketError:
+            raise
+        except FrameError as error:
+            problem = error.problem
+        except Exception as error:  # one odd header must not stop a scan of thousands
+            problem = f"header not understood: {type(error).__name__}: {error}"
+        return empty_record(path, error=problem, size=size, mtime_ns=mtime_ns)
+
+    return each(record, files, remote=any(is_remote(path) for path, *_ in files))
+
+
+def read_all(
+    files: Sequence[tuple[str, int, int]], telescope: Telescope | None, telescopes: Sequence[Telescope]
+) -> list[dict[str, Any]]:
+    """Records of any number of files: on the cluster where a client is connected, else in threads.
+
+    Parameters
+    ----------
+    files, telescope, telescopes
+        As for `read_batch`.
+    """
+    batches = [files[i : i + _BATCH] for i in range(0, len(files), _BATCH)]
+    if len(batches) < 2:
+        return read_batch(files, telescope, telescopes)
+    import dask
+
+    read = dask.delayed(read_batch)
+    parts = dask.compute(*(read(batch, telescope, telescopes) for batch in batches))
+    return [record for part in parts for record in part]
