@@ -1,8 +1,8 @@
 """The command line.
 
-Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file cannot be read; 4 calibration missing
-under --strict; 5 nothing can be aligned, or no frame of a new store could be measured; 6 the store cannot be
-made, opened or written, or a check found it wanting; 130 interrupted.
+Exit codes: 0 done; 1 an error; 2 unfit input or arguments; 3 a file, or a bucket of files, cannot be read; 4
+calibration missing under --strict; 5 nothing can be aligned, or no frame of a new store could be measured; 6 the
+store cannot be made, opened or written, or a check found it wanting; 130 interrupted.
 
 With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an
 error; messages go to the standard error. Nothing that exists is overwritten without --overwrite.
@@ -145,7 +145,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--overwrite", action="store_true", help="replace a telescope of the same name")
 
     sub = add("scan", "what is in a folder of frames, by night, telescope, filter, type and target")
-    sub.add_argument("folder", nargs="+")
+    sub.add_argument("folder", nargs="+", help="folders and files, here or in a bucket (s3://bucket/night/)")
     sub.add_argument(
         "--telescope", default=None, metavar="NAME|FILE.toml", help="of all frames [found by the headers]"
     )

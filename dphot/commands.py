@@ -22,6 +22,7 @@ from .errors import AlignmentError, InputError
 from .formats import export as write_export
 from .formats import light_curve_csv, refuse_existing
 from .io.bayer import CHANNELS
+from .io.files import is_remote
 from .io.frames import scan as make_scan
 from .reduction import reduce as make_reduction
 from .saying import progress, say
@@ -185,7 +186,9 @@ def _stopping() -> Iterator[Event]:
 
 
 def _report_name(store: str) -> str:
-    return f"{Path(store.rstrip('/')).with_suffix('')}.html"
+    """The report beside a store; of one in a bucket, in the working folder."""
+    path = Path(store.rstrip("/"))
+    return f"{Path(path.name if is_remote(store) else path).with_suffix('')}.html"
 
 
 def pick(store: Store, name: str | None) -> xr.Dataset:

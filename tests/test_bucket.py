@@ -1,20 +1,38 @@
-"""Stores in a bucket: a real S3 server process on loopback, and two processes that append at once."""
+"""Frames and stores in a bucket: a real S3 server process on loopback, and two processes that append at once."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
+import pandas as pd
 import pytest
+from astropy.io import fits
 
 import dphot
+from dphot.checking import check
+from dphot.errors import BucketError, FrameError, InputError
+from dphot.flags import FrameFlag
+from dphot.formats import export
+from dphot.io import files
+from dphot.io.bucket import FIRST_READ, ObjectFile
+from dphot.io.readers import file_digest, read_frame, read_header, read_pixels
+from dphot.lineage import lineage
 from dphot.store import Store
+from dphot.watch import watch
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -46,11 +64,17 @@ print(again)
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
+def server_log(tmp_path_factory):
+    """The file in which the server tells of every request."""
+    return tmp_path_factory.mktemp("moto") / "log"
+
+
+@pytest.fixture(scope="module")
+def bucket(server_log):
     """Address of an empty bucket."""
     pytest.importorskip("moto", reason="moto[server] is not installed")
     boto3 = pytest.importorskip("boto3")
-    log = tmp_path_factory.mktemp("moto") / "log"
+    log = server_log
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     with open(log, "w") as out, pytest.MonkeyPatch.context() as environment:
         server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
@@ -124,3 +148,325 @@ def test_two_machines_append_their_nights_to_one_store(bucket, tmp_path):
 
 def reference_of(path: str) -> str:
     return str(dphot.open(path).reference.attrs["path"])
+
+
+def upload(folder: Path, address: str, names=lambda name: name) -> None:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        put(f"{address}/{names(path.relative_to(folder).as_posix())}", path.read_bytes())
+
+
+def put(address: str, data: bytes) -> None:
+    boto3_client().put_object(**place(address), Body=data)
+
+
+def boto3_client():
+    import boto3
+
+    return boto3.client("s3")
+
+
+def place(address: str) -> dict[str, str]:
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
+def rename(old: str, new: str) -> None:
+    client = boto3_client()
+    client.copy_object(**place(new), CopySource=place(old))
+    client.delete_object(**place(old))
+
+
+def requests(log: Path, name: str) -> list[str]:
+    """Keys of the objects that were asked for, of those with a name in them."""
+    asked = re.findall(r"\"\S*GET /observatory/(\S*) HTTP", log.read_text())
+    return [key for key in asked if name in key]
+
+
+def light(pixels: np.ndarray, long_primary: bool = False) -> bytes:
+    """A light as FITS; with `long_primary` in an extension, behind a header longer than what is read at first."""
+    cards = {"IMAGETYP": "Light Frame", "DATE-OBS": "2026-11-22T03:00:00", "EXPTIME": 30.0, "FILTER": "r"}
+    image = (fits.ImageHDU if long_primary else fits.PrimaryHDU)(pixels, fits.Header(cards))
+    out, primary = io.BytesIO(), fits.PrimaryHDU(header=fits.Header({f"KEY{i}": i for i in range(400)}))
+    fits.HDUList([primary, image] if long_primary else [image]).writeto(out)
+    return out.getvalue()
+
+
+def small_nights(folder: Path, **values) -> list[Path]:
+    return dphot.simulate.write_nights(
+        folder, **{"frames": 3, "size": 128, "seed": 3, "stars": 25, "bias": 2, "darks": 2, "flats": 2, "clouds": 0, **values}
+    )  # fmt: skip
+
+
+def rows(table: dphot.FrameTable) -> pd.DataFrame:
+    """The table with names for paths, and no times of change."""
+    frames = table.to_pandas().drop(columns="mtime_ns")
+    return frames.assign(path=[os.path.basename(path) for path in frames["path"]])
+
+
+@pytest.mark.parametrize("compress", [None, "gz", "fz"])
+def test_a_scan_is_that_of_the_folder_and_reads_each_header_once(bucket, server_log, tmp_path, compress):
+    (night,) = small_nights(tmp_path, size=200, stars=5, target=0, compress=compress)
+    address = f"{bucket}/scan-{compress}/night"
+    upload(night, address)
+    here, there = dphot.scan(night), dphot.scan(address + "/")
+    pd.testing.assert_frame_equal(rows(here), rows(there))
+    assert here.ignored == there.ignored == 1
+    names = here.to_pandas()["path"]
+    assert here.to_pandas()["size"].min() > FIRST_READ
+    # Of a gzip file the last bytes tell its length.
+    once = len(names) * (2 if compress == "gz" else 1)
+    assert len(requests(server_log, f"scan-{compress}/night/")) == once
+    again = dphot.scan(address + "/")
+    assert len(requests(server_log, f"scan-{compress}/night/")) == once
+    pd.testing.assert_frame_equal(there.to_pandas(), again.to_pandas())
+    # One object that changes is read again, and only that.
+    changed = f"{address}/{os.path.basename(names[0])}"
+    put(changed, b"SIMPLE  =")
+    assert list(dphot.scan(address).errors["path"]) == [changed]
+    assert len(requests(server_log, f"scan-{compress}/night/")) == once + 1
+
+
+def test_a_bucket_is_a_tree_of_folders(bucket):
+    frame = light(np.zeros((4, 5), "i2"))
+    odd = "a b+c%20#é?.fits"
+    for name in (odd, "deep/er/b.fits", ".hidden/c.fits", ".d.fits"):
+        put(f"{bucket}/tree/{name}", frame)
+    for name, data in (("notes.txt", b"x"), ("deep/", b""), ("empty.fits", b"")):
+        put(f"{bucket}/tree/{name}", data)
+    put(f"{bucket}/tree-2/e.fits", frame)
+    table = dphot.scan(f"{bucket}/tree")
+    assert sorted(table.to_pandas()["path"]) == [
+        f"{bucket}/tree/{n}" for n in (odd, "deep/er/b.fits", "empty.fits")
+    ]
+    assert "empty" in table.errors["error"][0] and len(table.errors) == 1 and table.ignored == 1
+    assert len(dphot.scan(f"{bucket}/tree", depth=1)) == 2
+    assert len(dphot.scan(f"{bucket}/tree/deep")) == 1
+    (one,) = dphot.scan([f"{bucket}/tree/{odd}"]).records()
+    assert one["path"] == f"{bucket}/tree/{odd}" and one["size"] == len(frame)
+    assert len(dphot.scan(Path(f"{bucket}/tree"))) == 3  # pathlib makes one slash of two
+    assert list(files.statuses([f"{bucket}/tree/empty.fits", f"{bucket}/tree/none.fits"])) == [
+        f"{bucket}/tree/empty.fits"
+    ]
+
+
+def test_frames_are_read_as_files_are(bucket, tmp_path):
+    pixels = np.random.default_rng(5).integers(0, 60000, (300, 200)).astype("u2")
+    plain, behind = light(pixels), light(pixels, long_primary=True)
+    packed = gzip.compress(plain), bz2.compress(behind)
+    for name, data in zip(
+        ("a.fits", "b.fits", "c.gz", "c.bz2", "d.fits"), (plain, behind, *packed, plain[:50000]), strict=True
+    ):
+        local, address = str(tmp_path / name), f"{bucket}/frames/{name}"
+        Path(local).write_bytes(data)
+        put(address, data)
+        assert file_digest(address) == file_digest(local)
+        if name == "d.fits":
+            for read in (read_header, read_pixels, read_frame):
+                with pytest.raises(FrameError, match="truncated: 50000 bytes"):
+                    read(address)
+            continue
+        assert read_header(address) == read_header(local)
+        for read in (read_pixels(address), read_frame(address)[0]):
+            np.testing.assert_array_equal(read, pixels)
+        assert read_frame(address)[1] == hashlib.sha256(data).hexdigest()
+
+
+def test_any_part_of_an_object_is_that_of_the_file(bucket):
+    data = np.random.default_rng(2).bytes(20 * FIRST_READ)
+    put(f"{bucket}/parts", data)
+    with ObjectFile(f"{bucket}/parts") as stream:
+        for start, size in (
+            (0, 100),
+            (FIRST_READ - 5, 10),
+            (7 * FIRST_READ, 1),
+            (50, 3),
+            (len(data) - 4, 99),
+            (len(data), 9),
+        ):
+            assert stream.seek(start) == start
+            assert stream.read(size) == data[start : start + size]
+        assert stream.seek(-8, os.SEEK_END) == len(data) - 8 and stream.read() == data[-8:]
+        stream.seek(0)
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_what_is_not_there_is_told(bucket):
+    with pytest.raises(InputError, match=f"no such folder or file: {bucket}/nothing"):
+        dphot.scan(f"{bucket}/nothing/")
+    with pytest.raises(
+        InputError, match=r"s3://no-such-bucket/x: no such bucket.*AWS_ENDPOINT_URL=http://127"
+    ):
+        dphot.scan("s3://no-such-bucket/x")
+    with pytest.raises(InputError, match="names no bucket"):
+        dphot.scan("s3://")
+    for path in (f"{bucket}/nothing/a.fits", "s3://no-such-bucket/a.fits"):
+        with pytest.raises(FrameError, match=f"{path}: no such file"):
+            read_frame(path)
+        assert file_digest(path) == ""
+
+
+@pytest.fixture
+def guarded(bucket):
+    """The bucket while the server looks at credentials; those of one who may list, and read nothing."""
+    import boto3
+
+    def guard(after: str) -> None:
+        address = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+        headers = {"Content-Type": "text/plain"}
+        urllib.request.urlopen(
+            urllib.request.Request(address, after.encode(), headers, method="POST")
+        ).close()
+
+    iam = boto3.client("iam")
+    iam.create_user(UserName="visitor")
+    may = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may]})
+    iam.put_user_policy(UserName="visitor", PolicyName="list", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="visitor")["AccessKey"]
+    for name in ("a.fits", "deep/b.fits"):
+        put(f"{bucket}/guarded/{name}", light(np.zeros((4, 5), "i2")))
+    guard("0")
+    try:
+        yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    finally:
+        guard("inf")
+
+
+def test_what_is_not_allowed_is_told(bucket, guarded, monkeypatch):
+    with pytest.raises(BucketError, match=r"refused \(InvalidAccessKeyId: .*check AWS_ACCESS_KEY_ID"):
+        dphot.scan(f"{bucket}/guarded")
+    with pytest.raises(BucketError, match="refused"):
+        file_digest(f"{bucket}/guarded/a.fits")
+    for name, value in guarded.items():
+        monkeypatch.setenv(name, value)
+    table = dphot.scan([f"{bucket}/guarded/deep/", f"{bucket}/guarded/a.fits"])
+    assert len(table) == len(table.errors) == 2
+    assert table.errors["error"].str.contains("access denied; check AWS_ACCESS_KEY_ID").all()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(BucketError, match="SignatureDoesNotMatch"):
+        dphot.scan(f"{bucket}/tree")
+
+
+def test_without_credentials_or_with_those_of_a_profile(bucket, tmp_path, monkeypatch):
+    put(f"{bucket}/profile/a.fits", light(np.zeros((4, 5), "i2")))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(BucketError, match="no credentials.*AWS_PROFILE"):
+        dphot.scan(f"{bucket}/tree")
+    keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
+    (tmp_path / "credentials").write_text(f"[observer]\n{keys}")
+    monkeypatch.setenv("AWS_PROFILE", "observer")
+    assert len(dphot.scan(f"{bucket}/profile").lights) == 1
+
+
+def test_an_endpoint_that_is_none_and_a_library_that_is_missing(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "127.0.0.1:9000")
+    with pytest.raises(BucketError, match="AWS_ENDPOINT_URL_S3=127.0.0.1:9000 is no address; write http://"):
+        dphot.scan(f"{bucket}/tree")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(BucketError, match=r"pip install 'dphot\[s3\]'"):
+        dphot.scan(f"{bucket}/tree")
+
+
+@pytest.mark.slow
+def test_an_endpoint_where_nothing_answers_is_told(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(
+        BucketError, match=r"does not answer \(Connection refused\).*AWS_ENDPOINT_URL=http://127.0.0.1:9"
+    ):
+        dphot.scan(f"{bucket}/tree")
+
+
+def same_numbers(here: Store, there: Store) -> None:
+    (name,) = here.photometry
+    a, b = here.photometry[name].load(), there.photometry[name].load()
+    assert a.sizes == b.sizes
+    for variable in ("digest", "flux", "flux_err", "frame_flags", "night"):
+        np.testing.assert_array_equal(a[variable], b[variable])
+    assert [os.path.basename(p) for p in a.path.values] == [os.path.basename(p) for p in b.path.values]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compress", [None, "gz", "fz"])
+def test_frames_and_store_in_a_bucket_give_the_bits_of_the_folder(bucket, server_log, tmp_path, compress):
+    first, second = small_nights(tmp_path / "raw", nights=2, compress=compress)
+    raw, path = f"{bucket}/raw-{compress}", f"{bucket}/store-{compress}"
+    upload(first, f"{raw}/1")
+    upload(second, f"{raw}/2")
+    # One of them came only half.
+    cut = sorted(second.glob("light*"))[1]
+    cut.write_bytes(cut.read_bytes()[:9000])
+    put(f"{raw}/2/{cut.name}", cut.read_bytes())
+    here = dphot.reduce(first, tmp_path / "here.dphot", workers=0)
+    there = dphot.reduce(f"{raw}/1/", path, workers=0)
+    here.append(second, workers=0)
+    assert there.append(f"{raw}/2/", workers=0).frames == 3
+    same_numbers(here, there)
+    (obs,) = there.photometry.values()
+    bad = obs.frame_flags.values & int(FrameFlag.UNREADABLE) > 0
+    assert [os.path.basename(p) for p in obs.path.values[bad]] == [cut.name]
+    assert "truncated" in str(obs.note.values[bad][0])
+    problems, found = check(there)
+    assert not problems and found == {
+        "same": len(list(tmp_path.glob("raw/*/*.f*"))),
+        "changed": [],
+        "missing": [],
+    }
+    # A second append tries the bad one again, and reads no other; a renamed object is the same frame.
+    before = len(requests(server_log, f"raw-{compress}/2/"))
+    assert there.append(f"{raw}/2/", workers=0).frames == 0
+    assert {key.rpartition("/")[2] for key in requests(server_log, f"raw-{compress}/2/")[before:]} == {
+        cut.name
+    }
+    assert there.append([f"{raw}/1/", f"{raw}/2/"], workers=0).frames == 0
+    light = sorted(second.glob("light*"))[0].name
+    rename(f"{raw}/2/{light}", f"{raw}/2/renamed-{light}")
+    assert there.append(f"{raw}/2/", workers=0).frames == 0
+    assert check(there)[1]["missing"] == [f"{raw}/2/{light}"]
+    assert lineage(there, str(obs.time.values[0]))["frame"]["file"] == "same"
+
+
+@pytest.mark.slow
+def test_a_bucket_that_goes_away_ends_the_run_and_leaves_nothing(bucket, small_night, tmp_path, monkeypatch):
+    upload(small_night, f"{bucket}/away")
+    table = dphot.scan(f"{bucket}/away")
+    store = dphot.reduce(table, tmp_path / "kept.dphot", workers=0)
+    (time,) = store.photometry["r"].time.values[:1]
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(BucketError, match=f"{bucket}/away"):
+        dphot.reduce(table, tmp_path / "none.dphot", workers=0)
+    assert not (tmp_path / "none.dphot").exists()
+    with pytest.raises(BucketError, match=f"{bucket}/away"):
+        check(store)
+    assert check(store, files=False)[0] == []
+    assert lineage(store, str(time))["frame"]["file"] == "unreachable"
+    export(store, store.photometry["r"], tmp_path / "lc.phot", target=0)
+
+
+@pytest.mark.slow
+def test_a_night_that_comes_into_a_bucket_is_watched(bucket, small_night, tmp_path):
+    stop, path = Event(), tmp_path / "w.dphot"
+    with ThreadPoolExecutor(1) as pool:
+        coming = f"{bucket}/coming"
+        upload(small_night, "s3://observatory/before")
+        run = pool.submit(
+            watch, path, coming, every=0.0, poll=0.1, stop=stop, on_commit=lambda store: stop.set()
+        )
+        for p in sorted(small_night.glob("*.fits")):
+            put(f"{coming}/{p.name}", p.read_bytes())
+        added = run.result(300)
+    assert 5 <= added <= 8
+    dphot.append(path, coming, workers=0)
+    assert dphot.open(path).photometry["r"].sizes["time"] == 8
+
+
+@pytest.mark.cluster
+def test_workers_read_from_the_bucket_themselves(bucket, small_night, tmp_path):
+    upload(small_night, f"{bucket}/for-workers")
+    there = dphot.reduce(f"{bucket}/for-workers", f"{bucket}/by-workers", workers=2, chunk=2)
+    same_numbers(dphot.reduce(small_night, tmp_path / "here.dphot", workers=0), there)

@@ -1,6 +1,6 @@
 """Objects of an S3-compatible bucket: listed, looked at, and read, whole or in part.
 
-Where the bucket is, and the keys to it, tell the usual environment variables (``AWS_ENDPOINT_URL_S3``,
+Where the bucket is, and the credentials, tell the usual environment variables (``AWS_ENDPOINT_URL_S3``,
 ``AWS_ENDPOINT_URL``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, ``AWS_ACCESS_KEY_ID`` ...) or a profile, as for a store.
 
 What concerns one object is an `OSError`, as of a file. What concerns the bucket as a whole, so that no other object of
@@ -36,8 +36,8 @@ _ENDPOINTS, _REGIONS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), ("AWS_REGION
 _KEYS = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SKIP_SIGNATURE",
 )  # fmt: skip
-_CHECK_KEYS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE"
-#: S3's words for keys that are refused, and for a bucket that is elsewhere.
+_CHECK = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE"
+#: S3's words for credentials that are refused, and for a bucket that is elsewhere.
 _REFUSED = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed",
 }  # fmt: skip
@@ -130,8 +130,10 @@ class ObjectFile(io.RawIOBase):
 
     def __init__(self, address: str):
         self._address, self._position = address, 0
-        self._start, self._ahead = 0, FIRST_READ
-        self._held, self._size = read(address, 0, FIRST_READ)
+        first, self._size = read(address, 0, FIRST_READ)
+        self._ahead = FIRST_READ
+        self._held = [(0, first), (0, first)]
+        """The first bytes, and those read last, each with its place."""
 
     def readable(self) -> bool:
         return True
@@ -152,14 +154,15 @@ class ObjectFile(io.RawIOBase):
         stop = self._size if size is None or size < 0 else min(start + size, self._size)
         if start >= stop:
             return b""
-        end = self._start + len(self._held)
-        if not self._start <= start or stop > end:
-            on = self._start < start <= end
-            self._ahead = min(4 * self._ahead, _MOST_AHEAD) if on else FIRST_READ
-            self._held, _ = read(self._address, start, min(max(stop, start + self._ahead), self._size))
-            self._start = start
         self._position = stop
-        return bytes(self._held[start - self._start : stop - self._start])
+        for place, data in self._held:
+            if place <= start and stop <= place + len(data):
+                return bytes(data[start - place : stop - place])
+        onward = any(place < start <= place + len(data) for place, data in self._held)
+        self._ahead = min(4 * self._ahead, _MOST_AHEAD) if onward else FIRST_READ
+        data, _ = read(self._address, start, min(max(stop, start + self._ahead), self._size))
+        self._held[1] = start, data
+        return bytes(data[: stop - start])
 
     def readinto(self, buffer: Any, /) -> int:
         data = self.read(len(buffer))
@@ -182,7 +185,7 @@ def _open(address: str) -> tuple[S3Store, str]:
         need = "frames in a bucket are read with obstore, which is not installed: pip install 'dphot[s3]'"
         raise BucketError(f"{address}: {need}") from error
     except Exception as error:
-        raise BucketError(f"{address}: {error}; {_CHECK_KEYS}") from error
+        raise BucketError(f"{address}: {error}; {_CHECK}") from error
 
 
 @lru_cache(maxsize=16)
@@ -201,7 +204,7 @@ def _bucket(name: str, environment: tuple[str | None, ...]) -> S3Store:
 
 
 def _credentials() -> Any:
-    """What finds keys as Amazon's own tools do (a profile, a role); None where the environment has them."""
+    """What finds credentials as Amazon's own tools do (a profile, a role); None where the environment has them."""
     if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
         return None
     try:
@@ -211,7 +214,7 @@ def _credentials() -> Any:
     try:
         return Boto3CredentialProvider()
     except ValueError as error:
-        raise BucketError("no keys to the bucket are told") from error
+        raise BucketError("no credentials, and AWS_SKIP_SIGNATURE=true is not set") from error
 
 
 def _failure(address: str, error: Exception) -> Exception:
@@ -225,18 +228,18 @@ def _failure(address: str, error: Exception) -> Exception:
     if code:
         why = f"{code}: {_between('Message', text)}"
     if code in _REFUSED:
-        return BucketError(f"{address}: the keys are refused ({why}); {_CHECK_KEYS}")
+        return BucketError(f"{address}: the credentials are refused ({why}); {_CHECK}")
     if isinstance(error, FileNotFoundError) or code == "NoSuchBucket":
         what = "no such bucket" if code == "NoSuchBucket" else "no such object"
         return FileNotFoundError(errno.ENOENT, what, address)
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or code == "AccessDenied":
-        what = f"access denied; {_CHECK_KEYS}, and what the bucket allows them"
+        what = f"access denied; {_CHECK}, and what the bucket allows them"
         return PermissionError(errno.EACCES, what, address)
     if isinstance(error, ValueError):  # a key with an empty part, or one of dots
         return OSError(errno.EINVAL, f"its name cannot be asked for ({why}); rename it", address)
     if code and code not in _ELSEWHERE and "status code: 5" not in text:
         return OSError(errno.EIO, why, address)
-    if cause := re.findall(r'(?:message|error): "([^"]+)"', text):
+    if cause := re.findall(r'(?:message|error): "([^"]+)"', text) or re.findall("status code: ([^:]+)", why):
         why = cause[-1]
     places = f"the endpoint ({_told(_ENDPOINTS)}), the region ({_told(_REGIONS)}) and the network"
     return BucketError(f"{address}: the bucket does not answer ({why}); check {places}")

@@ -38,7 +38,7 @@ def absolute(path: str) -> str:
 def place(path: str) -> str:
     """The whole path; of an address with the service it is asked of, since several may have buckets of one name."""
     path = absolute(path)
-    return f"{bucket.endpoint() or ''} {path}" if is_remote(path) else path
+    return f"{bucket.endpoint() or ''} {path.rstrip('/')}" if is_remote(path) else path
 
 
 def is_folder(path: str) -> bool:
