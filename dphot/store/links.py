@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from ..errors import StoreError
+from ..errors import FrameError, StoreError
+from ..io.files import statuses
 from ..io.readers import read_record
 from . import encodings
 
@@ -85,7 +85,9 @@ def refuse_broken(store: str, records: Sequence[Mapping[str, Any]]) -> None:
     StoreError
         With their number, and the first of them.
     """
-    broken = [f"{r['path']}: {why}" for r in records if not r["error"] and (why := _broken(r))]
+    states = statuses([str(r["path"]) for r in records if not r["error"]])
+    doubtful = [r for r in records if not r["error"] and states.get(r["path"]) != (r["size"], r["mtime_ns"])]
+    broken = [f"{r['path']}: {why}" for r in doubtful if (why := _broken(r))]
     if broken:
         cure = CURE.format(store=store)
         raise StoreError(
@@ -96,13 +98,7 @@ def refuse_broken(store: str, records: Sequence[Mapping[str, Any]]) -> None:
 def _broken(record: Mapping[str, Any]) -> str:
     """What is wrong with the file of a linked frame; nothing where it is the one that was measured."""
     try:
-        state = os.stat(record["path"])
-    except OSError as error:
-        return str(error.strerror or error).lower()
-    if (state.st_size, state.st_mtime_ns) == (record["size"], record["mtime_ns"]):
-        return ""
-    try:
         read_record(record)
-    except OSError as error:
-        return str(getattr(error, "problem", error))
+    except FrameError as error:
+        return error.problem
     return ""
