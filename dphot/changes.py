@@ -27,8 +27,9 @@ def changes(old: Store, new: Store) -> Result:
     Returns
     -------
     dict
-        `nights` (`added`, `removed`, `changed`: those measured anew or extended), `settings` and `software` (night and
-        filter to the names that changed, each with its two values), and `filters`: for each `frames_added`,
+        `nights` (`added`, `removed`, `changed`: those measured anew or extended), `settings`, `software` and
+        `calibration` (night and filter to the names that changed, each with its two values; of calibration frames the
+        paths), and `filters`: for each `frames_added`,
         `frames_removed`, `frames_changed` (same frame, another number), `max_relative_change` of a flux with
         the frame, aperture and star that show it, and `note` where the fluxes cannot be compared.
     """
@@ -50,6 +51,9 @@ def changes(old: Store, new: Store) -> Result:
         },
         "settings": _all_different(series, "config"),
         "software": _all_different(series, "software"),
+        "calibration": _all_different(
+            {name: tuple(r.get("calibration", {}) for r in pair) for name, pair in series.items()}, "inputs"
+        ),
         "filters": {name: _numbers(old.photometry.get(name), new.photometry.get(name)) for name in names},
     }
 
@@ -118,6 +122,8 @@ def change_lines(result: Mapping[str, Any]) -> list[str]:
     for what in ("settings", "software"):
         lines += [f"  {series}: {name} {a!r} -> {b!r}" for series, found in result[what].items()
                   for name, (a, b) in found.items()]  # fmt: skip
+    lines += [f"  {series}: {len(a or ())} {kind} frames -> {len(b or ())}{', others' if a and b else ''}"
+              for series, found in result["calibration"].items() for kind, (a, b) in found.items()]  # fmt: skip
     for name, numbers in result["filters"].items():
         text = ", ".join(f"{numbers[f'frames_{k}']} {k}" for k in ("added", "removed", "changed"))
         lines.append(f"  filter {name or 'unknown'}: frames {text}")

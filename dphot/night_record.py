@@ -97,10 +97,7 @@ def series_record(
             {"path": str(p), "note": str(n)} for p, n, f in zip(rows.path.values, rows.note.values, flags, strict=True)
             if n and not f & LOST
         ],
-        "calibration": {
-            "inputs": masters.attrs["inputs"], "missing": masters.attrs["missing"], "notes": masters.attrs["notes"],
-            "bad_pixels": int(masters["bad"].sum()),
-        },
+        "calibration": calibration_facts(masters),
         "reference": {k: reference.attrs[k] for k in ("path", "night", "filter", "fwhm")}
         | {"stars": int(reference.sizes["star"]), "saturation": reference.attrs.get("saturation"),
            **{k: reference.attrs.get(k) for k in ("gain", "gain_source")}},
@@ -124,6 +121,14 @@ def settings_of(record: Mapping[str, Any], config: Config) -> Config:
 def step_names(steps: Sequence[Step]) -> list[str]:
     """Names of the user's steps, as a record tells them."""
     return [getattr(step, "__name__", repr(step)) for step in steps]
+
+
+def calibration_facts(masters: xr.Dataset) -> Record:
+    """What a record says of the masters."""
+    return {
+        **{k: masters.attrs[k] for k in ("inputs", "missing", "notes")},
+        "bad_pixels": int(masters["bad"].sum()),
+    }
 
 
 def _unknown(value: Any) -> bool:

@@ -160,6 +160,8 @@ def _no_lights(records: Sequence[Record], config: Config) -> str:
     selected = [k for k in ("object", "filter") if getattr(config, k)]
     chosen = " and ".join(f"{k} {getattr(config, k)!r}" for k in selected)
     cure = "name the image types in a telescope file, or give other folders"
+    if set(kinds) <= {"bias", "dark", "flat"}:
+        cure = "give the lights, too; a night that a store holds is calibrated anew with `dphot redo --calibration`"
     if selected and "light" in kinds:
         there = {k: sorted({r[k] for r in records if r["type"] == "light"}) for k in selected}
         cure = "the lights have " + " and ".join(f"{k} {', '.join(map(repr, v))}" for k, v in there.items())

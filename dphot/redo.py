@@ -1,4 +1,7 @@
-"""A night measured again, from the raw frames and masters that the store keeps: no file is needed."""
+"""A night measured again, from the raw frames and masters that the store keeps: no file is needed.
+
+Only where other calibration frames are given, masters are made again.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,11 @@ from .graph.chunks import Stack, Task, measure_night
 from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
 from .graph.frame import unit
 from .graph.steps import Step, load_steps
+from .io.frames import FrameTable, scan
 from .io.site import site_of
 from .lineage import commit_facts
-from .night_record import LOST, software, step_names
+from .night_record import LOST, calibration_facts, software, step_names
+from .other_calibration import other_masters
 from .progress import Progress
 from .store import Store, Transaction, repairs
 from .store.layout import REFERENCE
@@ -46,13 +51,15 @@ def redo(
     scheduler: str | None = None,
     client: Client | None = None,
     steps: Sequence[Step | str] = (),
+    calibration: FrameTable | str | Path | Sequence[str | Path] | None = None,
     wait: float = 60.0,
     progress: Progress | None = None,
     **settings: Any,
 ) -> list[Record]:
-    """Measure a night of a store again, with other settings, in one commit; the old numbers stay readable until gc.
+    """Measure a night of a store again, in one commit: with other settings, or other calibration frames.
 
-    Raw frames and masters are those that the store keeps; reference and star list stay.
+    The old numbers stay readable until gc. Raw frames are those that the store keeps, and the masters, too, unless
+    calibration frames are given; reference and star list stay.
 
     Parameters
     ----------
@@ -65,6 +72,9 @@ def redo(
     steps : sequence of callable or str
         Steps of your own. Names, ``"module:function"``, become the setting `steps` and take the place of those that
         the night's settings name (``""``: none); functions come before them, and must be given again for late frames.
+    calibration : FrameTable, path, or sequence of paths, optional
+        Bias, dark or flat frames for the night, as those that came late; of the kinds that are not among them, those
+        that served before are read again.
     wait : float
         How long to wait for another writer, s.
     progress : Progress, optional
@@ -80,7 +90,8 @@ def redo(
     Raises
     ------
     InputError
-        If the store has no such night, or keeps no frames of it, or a setting would not fit its other nights.
+        If the store has no such night, or keeps no frames of it; if a setting would not fit its other nights; or if
+        calibration frames given do not serve the night.
     """
     opened = store if isinstance(store, Store) else Store.open(store)
     opened.refresh()
@@ -88,10 +99,15 @@ def redo(
     own = load_steps([step for step in given if not isinstance(step, str)])
     if len(own) < len(given):
         settings["steps"] = tuple(step for step in given if isinstance(step, str) and step)
+    if calibration is None or isinstance(calibration, FrameTable):
+        table = calibration
+    else:
+        table = scan(calibration, telescope=opened.attrs["config"]["telescope"] or None)
+    rest = own, table, wait, progress or Progress(), settings
     if client is None:
         with cluster.connect(workers, scheduler) as found:
-            return _redo(opened, night, found, own, wait, progress or Progress(), settings)
-    return _redo(opened, night, client, own, wait, progress or Progress(), settings)
+            return _redo(opened, night, found, *rest)
+    return _redo(opened, night, client, *rest)
 
 
 def _redo(
@@ -99,17 +115,19 @@ def _redo(
     night: str,
     client: Client | None,
     own: Sequence[Step],
+    calibration: FrameTable | None,
     wait: float,
     progress: Progress,
     settings: dict[str, Any],
 ) -> list[Record]:
-    with store.transaction(f"night {night}, measured again", {"night": night}, wait) as tx:
+    what = "measured again" if calibration is None else "calibrated and measured again"
+    with store.transaction(f"night {night}, {what}", {"night": night}, wait) as tx:
         before = tx.read_night(night)
         if before is None:
             nights = ", ".join(record["night"] for record in store.nights) or "none"
             raise InputError(f"{store.path}: there is no night {night!r}; the nights are {nights}")
         frames = {kept.filter: kept for kept in repairs.stored_frames(tx.fork) if kept.night == night}
-        series = []
+        series, renewed = [], list[bool]()
         for record in before["series"]:
             config = _settled(record["config"], settings)
             chain = (*own, *load_steps(config.steps))
@@ -120,8 +138,15 @@ def _redo(
                     f"{store.path}: it keeps no raw frames of {night}, filter {record['filter']!r}: reduce its files "
                     "into another store"
                 )
+            other = None if calibration is None else other_masters(record, kept, calibration, config, client)
+            renewed.append(other is not None)
             with progress.bar(f"{night} {record['filter']} photometry", len(kept)) as bar:
-                series.append(_measure(tx, record, kept, config, chain, client, bar))
+                series.append(_measure(tx, record, kept, config, chain, client, bar, other))
+        if calibration is not None and not any(renewed):
+            filters = ", ".join(repr(record["filter"]) for record in series)
+            raise InputError(
+                f"calibration: no bias, no dark, and no flat in {filters} among {len(calibration)} files"
+            )
         tx.write_night(night, {**before, "series": series})
         whole = before.get("complete", True)  # of a night that a crash cut short, no more was measured again
         tx.metadata = {**commit_facts(night, series), "complete": whole, "redone": True}
@@ -154,11 +179,17 @@ def _measure(
     steps: tuple[Step, ...],
     client: Client | None,
     bar: Any,
+    other: tuple[xr.Dataset, set[tuple[str, int]]] | None,
 ) -> Record:
     """One filter of the night, into the open transaction; its new record."""
     started = clock.perf_counter()
     night, name = record["night"], record["filter"]
     place = f"{night}/{name}"
+    if other is None:
+        lacking = _lacking(tx, name, night)
+    else:
+        masters, lacking = other
+        tx.write_masters(place, masters)
     masters_ds, reference_ds = tx.read_masters(place), tx.read(REFERENCE)
     reference = reference_from_dataset(reference_ds)
     handle = Handle(digest(masters_from_dataset(masters_ds), reference), tx.fork, place)
@@ -169,14 +200,9 @@ def _measure(
         client,
         lambda chunk: bar.update(len(chunk.records)),
     )
-    old = tx.read_photometry(name, night, ("path", "file_time", "frame_flags"))
-    carried = int(FrameFlag.CALIBRATION_MISSING)
-    old = old.isel(time=(old.frame_flags.values & carried) != 0)
-    flagged = set(zip(old.path.values.tolist(), old.file_time.values.tolist(), strict=True))
     for row, light in zip(rows, lights, strict=True):
-        was = (light["path"], light["mtime_ns"]) in flagged
-        if was and not row["frame_flags"] & FrameFlag.UNREADABLE:
-            row["frame_flags"] |= carried
+        if (light["path"], light["mtime_ns"]) in lacking and not row["frame_flags"] & FrameFlag.UNREADABLE:
+            row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
     light = next(one for one in lights if not one["error"])
     site = site_of(light, config.telescope, config.coordinates, reference_ds.attrs.get("site"))
     ds = photometry_dataset(rows, lights, reference_ds, site, {"filter": name})
@@ -184,9 +210,17 @@ def _measure(
     if stack is not None:
         tx.write_stack(name, night, _stack(stack, ds, reference))
     seconds = clock.perf_counter() - started
-    return {**record, **_facts(ds, record), "config": asdict(config), "config_digest": config.digest(),
-            "software": software(), "elapsed_s": round(seconds, 3), "frames_per_second": round(len(rows) / seconds, 2),
+    return {**record, **_facts(ds, record), "calibration": calibration_facts(masters_ds),
+            "config": asdict(config), "config_digest": config.digest(), "software": software(),
+            "elapsed_s": round(seconds, 3), "frames_per_second": round(len(rows) / seconds, 2),
             "steps": step_names(steps), "redone": True}  # fmt: skip
+
+
+def _lacking(tx: Transaction, filter: str, night: str) -> set[tuple[str, int]]:
+    """Path and time of change of the frames of a night that some calibration was missing for."""
+    old = tx.read_photometry(filter, night, ("path", "file_time", "frame_flags"))
+    old = old.isel(time=(old.frame_flags.values & int(FrameFlag.CALIBRATION_MISSING)) != 0)
+    return set(zip(old.path.values.tolist(), old.file_time.values.tolist(), strict=True))
 
 
 def _facts(ds: xr.Dataset, record: Record) -> Record:

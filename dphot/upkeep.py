@@ -65,11 +65,14 @@ def parsers(add: Add) -> None:
     sub.add_argument("--repair", action="store_true", help="mend what can be mended, from the raw files")
     sub.add_argument("--moved-to", default=None, metavar="FOLDER", help="with --repair: where the files went")
 
-    sub = add("redo", "measure a night again from the frames that the store keeps, with other settings", redo)
+    sub = add("redo", "measure a night again from the frames that the store keeps, with other settings or calibration",
+              redo)  # fmt: skip
     sub.add_argument("store")
     sub.add_argument("night", help="2026-11-22")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                      help=f"a setting that changes, any of {', '.join(FREE)}")  # fmt: skip
+    sub.add_argument("--calibration", nargs="+", default=None, metavar="FOLDER",
+                     help="bias, dark or flat frames for the night, as flats that came late")  # fmt: skip
     sub.add_argument("--workers", type=int, default=None, metavar="N", help="processes [one a core]; 0: none")
 
     sub = add(
@@ -149,8 +152,9 @@ def redo(arguments: argparse.Namespace) -> Result:
         raise InputError(f"--set {wrong[0]}: write NAME=VALUE")
     settings = {name.strip(): value.strip() for name, _, value in pairs}
     records = make_again(
-        arguments.store, arguments.night, workers=arguments.workers, progress=progress(arguments), **settings
-    )
+        arguments.store, arguments.night, workers=arguments.workers, calibration=arguments.calibration,
+        progress=progress(arguments), **settings,
+    )  # fmt: skip
     for r in records:
         say(
             arguments,

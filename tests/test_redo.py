@@ -1,6 +1,7 @@
 """A night measured again from what the store keeps."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from same_bits import same_bits
 
 import dphot
 from dphot import simulate
-from dphot.changes import changes
+from dphot.changes import change_lines, changes
 from dphot.errors import InputError
+from dphot.flags import FrameFlag
 
 
 @pytest.fixture
@@ -98,3 +100,74 @@ def test_a_night_cut_short_stays_so(store):
         tx.write_night(record["night"], {"series": record["series"], "complete": False})
     dphot.redo(store, record["night"], workers=0)
     assert not store.nights[0]["complete"] and not store.history()[0].metadata["complete"]
+
+
+def test_flats_that_come_late_make_the_bits_of_flats_that_were_there(tmp_path):
+    one, two = simulate.write_nights(
+        tmp_path / "raw", nights=2, frames=5, size=128, seed=3, stars=25, bias=2, darks=2, flats=2
+    )
+    whole = dphot.reduce(one, tmp_path / "whole.dphot", workers=0)
+    store = dphot.open(shutil.copytree(whole.path, tmp_path / "field.dphot"))
+    whole.append(two, workers=0)
+    late = tmp_path / "late"
+    late.mkdir()
+    flats = [Path(shutil.move(path, late / path.name)) for path in sorted(two.glob("flat*"))]
+    store.append(two, workers=0)  # with the flats of the night before
+    assert store.append([two, late], workers=0).frames == 0  # they are no lights, and change nothing
+
+    (record,) = dphot.redo(store, two.name, workers=0, calibration=late)
+    assert record["calibration"]["inputs"]["flat"] == [str(path) for path in flats]
+    expected = whole.nights[1]["series"][0]["calibration"]["inputs"]
+    assert record["calibration"]["inputs"]["bias"] == expected["bias"]
+    for name, master in whole.masters[f"{two.name}/r"].load().items():
+        np.testing.assert_array_equal(store.masters[f"{two.name}/r"][name], master)
+    same_bits(store.photometry["r"].load(), whole.photometry["r"].load())
+    np.testing.assert_array_equal(store.stack["r"][two.name], whole.stack["r"][two.name])
+
+
+def test_flats_that_come_late_take_the_flag_off(night_copy, tmp_path):
+    late = tmp_path / "late"
+    late.mkdir()
+    for path in sorted(night_copy.glob("flat*")):
+        shutil.move(path, late / path.name)
+    store = dphot.reduce(night_copy, tmp_path / "field.dphot", workers=0)
+    night, first = store.nights[0]["night"], store.history()[0].id
+    before = store.photometry["r"].load()
+    assert (before.frame_flags.values & FrameFlag.CALIBRATION_MISSING).all()
+    dphot.redo(store, night, workers=0, annulus=(6, 9))
+    assert (store.photometry["r"].frame_flags.values & FrameFlag.CALIBRATION_MISSING).all()
+
+    (record,) = dphot.redo(store, night, workers=0, calibration=late)
+    assert record["calibration"]["missing"] == [] and record["config"]["annulus"] == (6.0, 9.0)
+    assert not (store.photometry["r"].frame_flags.values & FrameFlag.CALIBRATION_MISSING).any()
+    assert store.history()[0].message == f"night {night}, calibrated and measured again"
+    xr.testing.assert_identical(store.at(first).photometry["r"].load(), before)
+    told = changes(store.at(first), store)
+    old, new = told["calibration"][f"{night} r"]["flat"]
+    assert old == [] and len(new) == 3 and f"{night} r: 0 flat frames -> 3" in "\n".join(change_lines(told))
+
+
+def test_calibration_that_does_not_serve_is_refused(night_copy, tmp_path):
+    store = dphot.reduce(night_copy, tmp_path / "field.dphot", workers=0)
+    night, other = store.nights[0]["night"], tmp_path / "other"
+    other.mkdir()
+    shutil.copy(night_copy / "light-r-0001.fits", other)
+    with pytest.raises(InputError, match="no bias, no dark, and no flat in 'r' among 1 files"):
+        dphot.redo(store, night, workers=0, calibration=other)
+    (flat,) = simulate.write_nights(
+        tmp_path / "later", frames=1, size=64, night=90, bias=0, darks=0, flats=2, ra=240.0, stars=5
+    )
+    with pytest.raises(
+        InputError, match=f"night {night}, filter 'r': of the frames given no flat serves it: .*size"
+    ):
+        dphot.redo(store, night, workers=0, calibration=flat)
+    gone = sorted(night_copy.glob("bias*"))[0]
+    gone.unlink()
+    with pytest.raises(InputError, match=f"1 of the calibration frames that served it are gone, as {gone}"):
+        dphot.redo(store, night, workers=0, calibration=sorted(night_copy.glob("flat*")))
+    assert len(store.history()) == 2
+
+
+def test_calibration_frames_alone_are_nothing_to_append(store, small_night):
+    with pytest.raises(InputError, match="no light frames among 3 files.*redo --calibration"):
+        store.append(sorted(small_night.glob("flat*")), workers=0)
