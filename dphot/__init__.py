@@ -15,12 +15,15 @@ from typing import Any
 from .alignment import align, make_reference
 from .append import append
 from .calibration import calibrate, masters
+from .changes import diff
+from .checking import check
 from .config import Config
 from .cube import cube
 from .differential import differential
 from .io.choice import choose as choose_calibration
 from .io.frames import FrameTable, scan
 from .light_curves import light_curve
+from .lineage import explain
 from .photometry import photometry
 from .redo import redo
 from .reduction import reduce
@@ -51,10 +54,13 @@ __all__ = [
     "align",
     "append",
     "calibrate",
+    "check",
     "choose_calibration",
     "connect",
     "cube",
+    "diff",
     "differential",
+    "explain",
     "export",
     "light_curve",
     "make_reference",

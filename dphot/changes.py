@@ -16,7 +16,7 @@ Result = dict[str, Any]
 _ROWS = 2048
 
 
-def changes(old: Store, new: Store) -> Result:
+def diff(old: Store, new: Store) -> Result:
     """What changed from one version of a store to another.
 
     Parameters

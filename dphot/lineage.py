@@ -73,14 +73,16 @@ def commit_line(commit: Commit, tags: Sequence[str] = ()) -> str:
     return "; ".join(parts)
 
 
-def lineage(store: Store, time: str, star: int | None = None, filter: str | None = None) -> Result:
+def explain(
+    store: Store, time: str | float | np.datetime64, star: int | None = None, filter: str | None = None
+) -> Result:
     """What made a point of a light curve, from the raw file to the commit.
 
     Parameters
     ----------
     store : Store
         The store.
-    time : str
+    time : str, float or numpy.datetime64
         Mid-exposure: an instant (UTC) as ``2026-11-22T03:04:05``, or a Julian date, UTC or barycentric.
     star : int, optional
         Also what was measured of this star.
@@ -99,7 +101,7 @@ def lineage(store: Store, time: str, star: int | None = None, filter: str | None
     InputError
         If no frame was exposed then; the nearest is named. If there is no such star.
     """
-    name, obs, row = _nearest(store, time, filter)
+    name, obs, row = _nearest(store, str(time), filter)
     frame = obs.isel(time=row)
     night, path, digest = (str(frame[k].values) for k in ("night", "path", "digest"))
     record: Mapping[str, Any] = next((r for n in store.nights if n["night"] == night for r in n.get("series", ())

@@ -9,12 +9,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .changes import change_lines, changes
+from .changes import change_lines
+from .changes import diff as make_diff
 from .checking import check as make_check
 from .checking import problem_lines, repair
 from .errors import InputError, StoreError
 from .lineage import commit_line, lineage_lines
-from .lineage import lineage as make_lineage
+from .lineage import explain as make_lineage
 from .redo import FREE
 from .redo import redo as make_again
 from .saying import progress, say
@@ -114,7 +115,7 @@ def diff(arguments: argparse.Namespace) -> Result:
     """`dphot diff`"""
     store = Store.open(arguments.store)
     with readable(store.path, store.session):
-        result = changes(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
+        result = make_diff(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
     say(arguments, "\n".join(change_lines(result)))
     return result
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from store_night import make_night
 
-from dphot.changes import change_lines, changes
+from dphot.changes import change_lines, diff
 from dphot.store import Store
 
 
@@ -32,11 +32,11 @@ def measured_anew(store, ds, **config):
 
 def test_a_night_more(store):
     first = store.at(store.history()[1].id)
-    result = changes(first, store)
+    result = diff(first, store)
     assert result["nights"] == {"added": ["2026-11-02"], "removed": [], "changed": []}
     numbers = {"frames_added": 5, "frames_removed": 0, "frames_changed": 0, "max_relative_change": 0.0}
     assert result["filters"] == {"r": numbers}
-    assert changes(store, first)["filters"]["r"]["frames_removed"] == 5
+    assert diff(store, first)["filters"]["r"]["frames_removed"] == 5
     assert "nights added: 2026-11-02" in change_lines(result)[1]
 
 
@@ -47,7 +47,7 @@ def test_the_largest_change_is_found_with_its_place(store):
     ds.flux[4, 0, 0] *= 0.97
     ds.flux[1, 0, 0] = np.nan
     measured_anew(store, ds, gain=1.6)
-    result = changes(before, store)
+    result = diff(before, store)
     assert result["nights"]["changed"] == ["2026-11-02"]
     assert result["settings"] == {"2026-11-02 r": {"gain": [1.5, 1.6]}} and result["software"] == {}
     numbers = result["filters"]["r"]
@@ -59,14 +59,14 @@ def test_the_largest_change_is_found_with_its_place(store):
 
 def test_nothing_changed(store):
     again = store.at(store.history()[0].id)
-    assert change_lines(changes(again, store))[-1].endswith("0 added, 0 removed, 0 changed")
+    assert change_lines(diff(again, store))[-1].endswith("0 added, 0 removed, 0 changed")
 
 
 def test_another_star_list_is_told(store, tmp_path):
     other = Store.create(tmp_path / "other.dphot", {})
     with other.transaction("x") as tx:
         tx.append_photometry("r", make_night(2, stars=7))
-    numbers = changes(store, other)["filters"]["r"]
+    numbers = diff(store, other)["filters"]["r"]
     assert (numbers["frames_removed"], numbers["frames_changed"]) == (5, 5)
     assert numbers["max_relative_change"] is None and "4 stars x 3 apertures and 7 stars" in numbers["note"]
-    assert any("another star list" in line for line in change_lines(changes(store, other)))
+    assert any("another star list" in line for line in change_lines(diff(store, other)))

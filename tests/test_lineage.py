@@ -9,7 +9,7 @@ import pytest
 
 import dphot
 from dphot.errors import InputError
-from dphot.lineage import lineage, lineage_lines
+from dphot.lineage import explain, lineage_lines
 
 
 def sha(path) -> str:
@@ -19,7 +19,7 @@ def sha(path) -> str:
 def test_a_point_leads_to_its_files_settings_and_commit(small_store, small_night):
     (obs,) = small_store.photometry.values()
     row = 5
-    found = lineage(small_store, str(obs.time.values[row]), star=2)
+    found = explain(small_store, str(obs.time.values[row]), star=2)
     frame = found["frame"]
     assert (
         frame["path"] == obs.path.values[row]
@@ -59,7 +59,8 @@ def test_times_in_every_form(small_store):
         float(obs.jd_utc[3]),
         float(obs.bjd_tdb[3]),
     ):
-        assert lineage(small_store, str(time))["frame"]["path"] == obs.path.values[3]
+        assert explain(small_store, str(time))["frame"]["path"] == obs.path.values[3]
+        assert dphot.explain(small_store, time)["frame"]["path"] == obs.path.values[3]
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -72,7 +73,7 @@ def test_times_in_every_form(small_store):
 def test_what_is_not_there(small_store, options, message):
     (obs,) = small_store.photometry.values()
     with pytest.raises(InputError, match=message):
-        lineage(small_store, **{"time": str(obs.time.values[0]), **options})
+        explain(small_store, **{"time": str(obs.time.values[0]), **options})
 
 
 def test_files_that_changed_or_went(night_copy, tmp_path):
@@ -81,7 +82,7 @@ def test_files_that_changed_or_went(night_copy, tmp_path):
     first, second = (Path(p) for p in obs.path.values[:2])
     first.write_bytes(first.read_bytes() + bytes(2880))
     second.unlink()
-    states = [lineage(store, str(t))["frame"]["file"] for t in obs.time.values[:3]]
+    states = [explain(store, str(t))["frame"]["file"] for t in obs.time.values[:3]]
     assert states == ["changed", "gone", "same"]
 
 
@@ -91,6 +92,6 @@ def test_the_commit_is_the_one_that_made_the_row(small_store, tmp_path):
     night, time = store.history()[0], str(obs.time.values[0])
     with store.transaction("note", {"night": night.metadata["night"]}) as tx:
         tx.write_attrs({"note": "nothing of the night's frames"})
-    assert lineage(store, time)["commit"]["id"] == night.id
+    assert explain(store, time)["commit"]["id"] == night.id
     store.collect(timedelta(0))
-    assert lineage(store, time)["commit"]["id"] == night.id
+    assert explain(store, time)["commit"]["id"] == night.id

@@ -11,7 +11,7 @@ from same_bits import same_bits
 
 import dphot
 from dphot import simulate
-from dphot.changes import change_lines, changes
+from dphot.changes import change_lines, diff
 from dphot.errors import InputError
 from dphot.flags import FrameFlag
 
@@ -31,7 +31,7 @@ def test_the_same_settings_give_the_same_bits_and_others_are_a_new_version(store
     dphot.redo(store, night, workers=0)
     same_bits(store.photometry[name].load(), before)
     np.testing.assert_array_equal(store.stack[name][night].values, stack)
-    assert changes(store.at(first), store)["filters"][name]["frames_changed"] == 0
+    assert diff(store.at(first), store)["filters"][name]["frames_changed"] == 0
 
     (record,) = dphot.redo(store, night, workers=0, annulus="6,9")
     after = store.photometry[name].load()
@@ -39,7 +39,7 @@ def test_the_same_settings_give_the_same_bits_and_others_are_a_new_version(store
     np.testing.assert_allclose(after.annulus_outer, before.annulus_outer * 9 / 8)
     assert store.history()[0].metadata["redone"] and len(store.ensemble[name].night) == 1
     xr.testing.assert_identical(dphot.open(store.path, snapshot=first).photometry[name].load(), before)
-    told = changes(store.at(first), store)
+    told = diff(store.at(first), store)
     assert told["filters"][name]["frames_changed"] == 8 and "annulus" in next(iter(told["settings"].values()))
 
 
@@ -142,7 +142,7 @@ def test_flats_that_come_late_take_the_flag_off(night_copy, tmp_path):
     assert not (store.photometry["r"].frame_flags.values & FrameFlag.CALIBRATION_MISSING).any()
     assert store.history()[0].message == f"night {night}, calibrated and measured again"
     xr.testing.assert_identical(store.at(first).photometry["r"].load(), before)
-    told = changes(store.at(first), store)
+    told = diff(store.at(first), store)
     old, new = told["calibration"][f"{night} r"]["flat"]
     assert old == [] and len(new) == 3 and f"{night} r: 0 flat frames -> 3" in "\n".join(change_lines(told))
 
