@@ -55,7 +55,7 @@ def plot(
     good, bad = c.good, c.flagged
     low, high = drawn.curve_limits(c, bins, truth)
     outside = int((bad & ((c.flux < low) | (c.flux > high))).sum())
-    layers = [*style.marks(prepare.flip_times(c.time, c.flip))]
+    layers = [*style.marks(c.flips)]
     layers.append(
         style.points(
             c.time[good],
@@ -83,9 +83,9 @@ def plot(
         )
     if truth is not None:
         layers.append(
-            style.line(c.time, drawn.scaled_truth(c, truth), "injected", color=palette.ORANGE, line_width=2.5)
+            style.line(*drawn.truth_line(c, truth), "injected", color=palette.ORANGE, line_width=2.5)
         )
-    if bins > 0 and good.any():
+    if c.has_bins(bins):
         t, f, e, n = c.bins(bins)
         layers.append(style.bars(t, f, e, color=palette.BLUE, line_width=1.4))
         table = {"time": t + c.offset, "flux": f, "error": e, "frames": n}
@@ -140,7 +140,7 @@ def comparisons(
     for row, c in enumerate(curves):
         good, colour = c.good, palette.VERMILLION if row == 0 else palette.BLUE
         parts["points"].append(_row(c.time[good], c.flux[good], level[row], c.star, colour))
-        if bins > 0 and good.any():
+        if c.has_bins(bins):
             parts["bins"].append(_row(*c.bins(bins)[:2], level[row], c.star, colour))
     layers = []
     if not parts["bins"] or sum(part[0].size for part in parts["points"]) <= POINTS_SHOWN:
@@ -159,7 +159,7 @@ def comparisons(
         xlim=curves[0].time_limits,
         ylabel="",
         yticks=list(zip(level, labels, strict=True)),
-        ylim=(level[-1] - 0.7 * abs(level[-1]) / len(level), 0.8 * abs(level[-1]) / len(level)),
+        ylim=drawn.row_limits(curves, level),
         show_legend=False,
     )
 
@@ -189,7 +189,7 @@ def systematics(
         The tick of each row says the quantity and its range, lowest to highest.
     """
     c, table = drawn.disturbances(lc, target, aperture, night)
-    layers = [*style.marks(prepare.flip_times(c.time, c.flip))]
+    layers = [*style.marks(c.flips)]
     count = c.time.size
     hover = {
         "quantity": np.repeat([name for *_, (name, _) in table], count),

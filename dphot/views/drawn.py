@@ -42,7 +42,7 @@ def curve_limits(c: select.Curve, bins: float, truth: np.ndarray | None = None) 
     shown = [c.flux[use]]
     if truth is not None:
         shown.append(scaled_truth(c, truth))
-    if bins > 0 and c.good.any():
+    if c.has_bins(bins):
         _, f, e, _ = c.bins(bins)
         shown.extend([f - np.nan_to_num(e), f + np.nan_to_num(e)])
     low, high = prepare.limits(np.concatenate(shown))
@@ -58,6 +58,13 @@ def scaled_truth(c: select.Curve, truth: np.ndarray) -> np.ndarray:
     known = np.asarray(truth, float)[c.rows]
     use = c.good if c.good.any() else np.ones(c.time.size, bool)
     return known * np.median(c.flux[use] / known[use]) if use.any() else known
+
+
+def truth_line(c: select.Curve, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times and `scaled_truth` as a line that breaks between nights: NaN in each gap."""
+    gaps = np.flatnonzero(np.diff(c.time) > prepare.NIGHT_GAP) + 1
+    between = 0.5 * (c.time[gaps - 1] + c.time[gaps])
+    return np.insert(c.time, gaps, between), np.insert(scaled_truth(c, truth), gaps, np.nan)
 
 
 def comparison_rows(
@@ -82,6 +89,15 @@ def comparison_rows(
     level = [0.0, -max(step, 0.65 * (spans[0] + step) if len(spans) > 1 else step)]
     level.extend(level[1] - step * (row + 1) for row in range(len(curves)))
     return curves, labels, level[: len(curves)]
+
+
+def row_limits(curves: list[select.Curve], level: list[float]) -> tuple[float, float]:
+    """Range of the axis of `comparison_rows`: the whole of the first and the last curve, and some room."""
+    step = abs(level[-1]) / len(level)
+    first, last = (
+        prepare.limits(c.flux[c.good] - 1) if c.good.any() else (0.0, 0.0) for c in (curves[0], curves[-1])
+    )
+    return min(level[-1] - 0.7 * step, level[-1] + last[0]), max(0.8 * step, first[1])
 
 
 def row_colour(row: int) -> str:

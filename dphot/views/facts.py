@@ -62,7 +62,9 @@ def facts(
         ("Point-to-point scatter", f"{ppt(p['point_to_point'])} per frame"),
         (
             f"Scatter of {width} bins",
-            f"{ppt(p['binned_scatter'])} from bin to bin, slopes taken off ({p['bins']} bins)",
+            f"{ppt(p['binned_scatter'])} from bin to bin, slopes taken off ({p['bins']} bins)"
+            if c.has_bins(bins or prepare.BIN_WIDTH)
+            else "each holds one frame",
         ),
         ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation included where known"),
     ]

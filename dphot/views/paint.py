@@ -36,7 +36,7 @@ def legend(axis: Axes, columns: int = 4) -> None:
 def light_curve(axis: Axes, c: select.Curve, bins: float, truth: np.ndarray | None = None) -> None:
     """The light curve on a Matplotlib axis (see `curves.plot`)."""
     low, high = drawn.curve_limits(c, bins, truth)
-    for x in prepare.flip_times(c.time, c.flip):
+    for x in c.flips:
         axis.axvline(x, color=palette.MUTED, linestyle="--", linewidth=1)
     axis.plot(
         c.time[c.good],
@@ -57,8 +57,8 @@ def light_curve(axis: Axes, c: select.Curve, bins: float, truth: np.ndarray | No
             label=f"flagged ({c.flagged.sum()})",
         )
     if truth is not None:
-        axis.plot(c.time, drawn.scaled_truth(c, truth), color=palette.ORANGE, linewidth=2, label="injected")
-    if bins > 0 and c.good.any():
+        axis.plot(*drawn.truth_line(c, truth), color=palette.ORANGE, linewidth=2, label="injected")
+    if c.has_bins(bins):
         t, f, e, _ = c.bins(bins)
         axis.errorbar(
             t,
@@ -120,7 +120,7 @@ def field(
 def systematics(axis: Axes, lc: xr.Dataset, night: str | None = None) -> None:
     """The disturbances on a Matplotlib axis (see `curves.systematics`)."""
     c, table = drawn.disturbances(lc, None, None, night)
-    for x in prepare.flip_times(c.time, c.flip):
+    for x in c.flips:
         axis.axvline(x, color=palette.MUTED, linestyle="--", linewidth=1)
     for row, (_, _, level, _) in enumerate(table):
         axis.plot(c.time, level - 1.25 * row, ".", color=drawn.row_colour(row), alpha=0.7, ms=3)

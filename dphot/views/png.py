@@ -134,12 +134,11 @@ def comparisons(
     for row, c in enumerate(rows):
         colour = palette.VERMILLION if row == 0 else palette.BLUE
         axis.plot(c.time[c.good], c.flux[c.good] + level[row] - 1, ".", color=colour, alpha=0.3, ms=2.5)
-        if bins > 0 and c.good.any():
+        if c.has_bins(bins):
             t, f, _, _ = c.bins(bins)
             axis.plot(t, f + level[row] - 1, "o", color=colour, ms=3.2)
     axis.set_yticks(level, labels)
-    step = abs(level[-1]) / len(level)
-    axis.set(ylim=(level[-1] - 0.7 * step, 0.8 * step), xlabel=rows[0].time_label)
+    axis.set(ylim=drawn.row_limits(rows, level), xlabel=rows[0].time_label)
     paint.title(axis, select.heading(lc, "target and comparison stars"))
     return figure
 

@@ -16,6 +16,8 @@ from . import prepare
 
 #: Frames whose points are drawn apart: lost ones, and those behind a cloud.
 FRAME_BITS = int(LOST | FrameFlag.CLOUD)
+#: More meridian flips than this are not marked: over many nights they would be a fence before the curve.
+FLIPS_SHOWN = 6
 
 
 def telling_bits(flags: np.ndarray) -> int:
@@ -24,7 +26,7 @@ def telling_bits(flags: np.ndarray) -> int:
     Parameters
     ----------
     flags : integer array, shape (time,)
-        One star's flags.
+        One star's flags, where it was measured.
 
     Returns
     -------
@@ -86,6 +88,16 @@ class Curve:
     def good(self) -> np.ndarray:
         """True where nothing speaks against the point."""
         return ~self.flagged
+
+    def has_bins(self, width: float) -> bool:
+        """Whether bins of this width tell more than the points: one at least holds two of them."""
+        return width > 0 and bool(self.good.any()) and bool((self.bins(width)[3] > 1).any())
+
+    @property
+    def flips(self) -> np.ndarray:
+        """Times of the meridian flips; none where so many would hide the curve."""
+        found = prepare.flip_times(self.time, self.flip)
+        return found if found.size <= FLIPS_SHOWN else found[:0]
 
     def bins(self, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Weighted means of the good points (see `prepare.bin_series`)."""
@@ -171,7 +183,7 @@ def curve(
     flux, error = one["diff_flux"].values.astype(float), one["diff_err"].values.astype(float)
     count = lc.sizes["time"]
     star_bits = _frames(lc, "flags", count, star)
-    star_bits &= telling_bits(star_bits)
+    star_bits &= telling_bits(star_bits[np.isfinite(flux)])
     frame_bits = _frames(lc, "frame_flags", count) & FRAME_BITS
     nights = lc["night"].values.astype(str) if "night" in lc.variables else np.full(count, "")
     timed = np.isfinite(time)

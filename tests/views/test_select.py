@@ -37,6 +37,38 @@ def test_unfit_points_are_flagged_even_if_all_are() -> None:
     assert not select.telling_bits(np.full(9, int(StarFlag.BAD_PIXEL))) & StarFlag.BAD_PIXEL
 
 
+def test_what_is_set_wherever_a_star_was_measured_speaks_against_no_point() -> None:
+    lc = factory.make_lc()
+    lc["flags"][:, 3] = 0
+    lc["flags"][:80, 3] = int(StarFlag.BAD_PIXEL)
+    lc["diff_flux"][80:, :, 3] = np.nan  # on the other side of the pier it lies off the frame
+    assert select.curve(lc, target=3).good.sum() > 70
+
+
+def test_marks_and_bins_do_not_hide_a_month() -> None:
+    one, month = select.curve(factory.make_lc()), select.curve(factory.make_lc(frames=360, nights=30))
+    assert one.flips.size == 1 and month.flips.size == 0 and len(set(month.flip)) == 2
+    assert one.has_bins(0.005) and not month.has_bins(0.005) and month.has_bins(0.1)
+    assert not one.has_bins(0.0)
+
+
+def test_the_line_of_the_truth_breaks_between_nights() -> None:
+    lc = factory.make_lc(nights=3)
+    c, truth = select.curve(lc), factory.make_truth(lc.bjd_tdb.values)
+    time, flux = drawn.truth_line(c, truth)
+    assert np.isnan(flux).sum() == 2 and (np.diff(time) > 0).all()
+    np.testing.assert_array_equal(flux[np.isfinite(flux)], drawn.scaled_truth(c, truth))
+
+
+def test_a_target_of_any_amplitude_is_within_the_axis_of_the_comparisons(lc: xr.Dataset) -> None:
+    strong = lc.copy(deep=True)
+    strong["diff_flux"][:60, :, 0] += 0.3
+    curves, _, level = drawn.comparison_rows(strong, None, 15)
+    low, high = drawn.row_limits(curves, level)
+    good = curves[0].flux[curves[0].good] - 1
+    assert high > np.percentile(good, 99) and low < level[-1]
+
+
 def test_utc_where_barycentric_times_are_not_known(lc: xr.Dataset) -> None:
     c = select.curve(lc.assign(bjd_tdb=lc.bjd_tdb * np.nan))
     assert c.scale == "JD (UTC)"
