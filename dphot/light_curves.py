@@ -17,7 +17,7 @@ from .store import Store
 
 _TABLES = ("level", "level_err", "rms", "noise", "points")
 _READ = ("flux", "flux_err", "flags", "frame_flags", "scintillation", "night")
-#: A comparison star is measured in at least this share of the nights in which the target is.
+#: A comparison star is measured in at least this share of the frames in which the target is.
 PRESENT = 0.5
 
 
@@ -77,7 +77,7 @@ def light_curve(
         )
 
     tables = [nights[name].values[:, aperture].astype(np.float64) for name in _TABLES]
-    use = _candidates(tables[0], star, comparisons, exclude)
+    use = _candidates(tables[4], star, comparisons, exclude)
     level, level_err, rms, noise, points = tables
     judged = nightly.judge(level, level_err, rms, noise, points, use)
     expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
@@ -123,16 +123,15 @@ def _best(nights: xr.Dataset, star: int) -> int:
 
 
 def _candidates(
-    level: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
+    points: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
 ) -> np.ndarray:
     """Which stars may be comparisons (bool for each star)."""
-    n = level.shape[1]
+    n = points.shape[1]
     unknown = [i for i in (*(comparisons or ()), *exclude) if not 0 <= i < n]
     if unknown:
         raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
-    measured = np.isfinite(level) & (level > 0)
-    mine = measured[:, star]
-    use = measured[mine].mean(axis=0) >= PRESENT if mine.any() else np.zeros(n, bool)
+    mine = points[points[:, star] > 0]  # nights in which the target is measured
+    use = mine.sum(axis=0) >= PRESENT * max(mine[:, star].sum(), 1)
     if comparisons is not None:
         use = np.isin(np.arange(n), list(comparisons))
     use[[star, *exclude]] = False

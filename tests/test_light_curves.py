@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 import dphot
+from dphot import simulate
 from dphot.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def two_nights(tmp_path_factory):
     """Two small simulated nights of one field, reduced, and the truth of each."""
-    from dphot import simulate
-
     folder = tmp_path_factory.mktemp("two")
     folders = simulate.write_nights(
         folder, nights=2, frames=8, size=256, seed=3, stars=60, bias=3, darks=0, flats=3
@@ -64,3 +63,23 @@ def test_what_is_not_there(two_nights, options, message):
 
 def test_a_plot_can_be_made(two_nights):
     assert dphot.light_curve(two_nights, target=0).dphot.plot() is not None
+
+
+def test_a_star_that_is_there_on_one_side_of_the_pier_only_is_no_comparison(tmp_path):
+    (folder,) = simulate.write_nights(
+        tmp_path,
+        frames=10,
+        size=200,
+        seed=3,
+        stars=40,
+        bias=2,
+        darks=0,
+        flats=2,
+        flip=0.3,
+        flip_offset=(40.0, 0.0),
+    )
+    lc = dphot.light_curve(dphot.reduce(folder, tmp_path / "x.dphot", workers=0, stack=False, reference=0))
+    target, used = lc.attrs["target"], lc.attrs["comparisons"]
+    points = np.isfinite(lc.diff_flux.values[:, 0]).sum(axis=0)
+    assert ((points > 0) & (points < 0.5 * points[target])).any()
+    assert len(used) > 5 and (points[used] >= 0.5 * points[target]).all()
