@@ -58,19 +58,22 @@ def commit_line(commit: Commit, tags: Sequence[str] = ()) -> str:
     if "frames_used" in facts:
         parts.append(f"{facts['frames_used']} of {facts['frames']} frames")
     if precision := facts.get("precision"):
-        parts.append(", ".join(f"{1e3 * v:.2f} ppt {k}".strip() for k, v in precision.items()))
+        parts.append(", ".join(f"{1e3 * v:.2f} ppt{_within(k)}" for k, v in precision.items()))
     if "config_digest" in facts:
         parts.append(f"settings {facts['config_digest'][:8]}, dphot {facts['software']['dphot']}")
     for word, key in (("demoted", "demoted"), ("restored", "restored")):
         for name, stars in facts.get(key, {}).items():
-            parts.append(
-                f"{word} {'stars' if len(stars) > 1 else 'star'} {', '.join(map(str, stars))} {name}".strip()
-            )
+            plural = "s" * (len(stars) > 1)
+            parts.append(f"{word} star{plural} {', '.join(map(str, stars))}{_within(name)}")
     if tags:
         parts.append(f"tag {', '.join(tags)}")
     if commit.state:
         parts.append(commit.state)
     return "; ".join(parts)
+
+
+def _within(filter: str) -> str:
+    return f" in {filter}" if filter else ""
 
 
 def explain(

@@ -184,7 +184,7 @@ def gc(arguments: argparse.Namespace) -> Result:
     gone = Store.open(arguments.store).collect(age, dry_run=arguments.dry_run)
     for commit in gone.commits:
         say(arguments, commit_line(commit))
-    count = f"{len(gone.commits)} versions"
+    count = f"{len(gone.commits)} version{'s' * (len(gone.commits) != 1)}"
     if arguments.dry_run:
         say(arguments, f"{count} would go; nothing is deleted")
     else:

@@ -45,6 +45,7 @@ def test_history_tells_what_an_observer_wants_to_know(store, run):
     first = text.splitlines()[0]
     assert night["id"] in first and "8 of 8 frames" in first and "tag paper" in first
     assert f"dphot {dphot.__version__}" in first
+    assert f"{1e3 * facts['precision']['r']:.2f} ppt in r;" in first
 
 
 def test_tag_diff_rollback_gc(store, run):

@@ -206,7 +206,7 @@ class FrameTable:
         errors = self.errors
         lines = [f"{len(self) - len(errors)} frames"]
         if self.ignored:
-            lines[0] += f"; {self.ignored} other files ignored"
+            lines[0] += f"; {self.ignored} other file{'s' * (self.ignored > 1)} ignored"
         lines += [f"note: {text} ({count} frames)" for text, count in self.notes[:6]]
         if len(errors):
             lines.append(f"{len(errors)} bad files:")

@@ -47,7 +47,7 @@ class Collected:
     commits: list[Commit]
     """Versions that can no longer be read."""
     bytes: int
-    """Bytes of all that was deleted."""
+    """Bytes of all that was deleted; on a dry run only of what no version holds, as a killed run leaves it."""
 
 
 def history(repo: icechunk.Repository, session: icechunk.Session, everything: bool = False) -> list[Commit]:
