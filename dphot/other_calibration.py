@@ -45,8 +45,8 @@ def other_masters(
     masters : xarray.Dataset
         As `dphot.masters`.
     lacking : set of (str, int)
-        Path and time of change (ns) of the lights for which some calibration is missing all the same. Instead of both None where no frame
-        given is of this filter.
+        Path and time of change (ns) of the lights for which some calibration is missing all the same. Instead of both
+        None where no frame given is of this filter.
 
     Raises
     ------
