@@ -30,7 +30,7 @@ from dphot.formats import export
 from dphot.io import files
 from dphot.io.bucket import FIRST_READ, ObjectFile
 from dphot.io.readers import file_digest, read_frame, read_header, read_pixels
-from dphot.lineage import lineage
+from dphot.lineage import explain
 from dphot.store import Store
 from dphot.watch import watch
 
@@ -426,7 +426,7 @@ def test_frames_and_store_in_a_bucket_give_the_bits_of_the_folder(bucket, server
     rename(f"{raw}/2/{light}", f"{raw}/2/renamed-{light}")
     assert there.append(f"{raw}/2/", workers=0).frames == 0
     assert check(there)[1]["missing"] == [f"{raw}/2/{light}"]
-    assert lineage(there, str(obs.time.values[0]))["frame"]["file"] == "same"
+    assert explain(there, str(obs.time.values[0]))["frame"]["file"] == "same"
 
 
 @pytest.mark.slow
@@ -444,7 +444,7 @@ def test_a_bucket_that_goes_away_ends_the_run_and_leaves_nothing(bucket, small_n
     with pytest.raises(BucketError, match=f"{bucket}/away"):
         check(store)
     assert check(store, files=False)[0] == []
-    assert lineage(store, str(time))["frame"]["file"] == "unreachable"
+    assert explain(store, str(time))["frame"]["file"] == "unreachable"
     export(store, store.photometry["r"], tmp_path / "lc.phot", target=0)
 
 
