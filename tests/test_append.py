@@ -232,6 +232,25 @@ def test_bad_files_are_known_again(store, later):
     assert store.append(later, workers=0).frames == 0 and n_commits(store) == before
 
 
+def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later):
+    path = lights(later)[2]
+    there = path.rename(path.with_suffix(".aside"))
+    path.symlink_to(path.name)  # what cannot be opened, even by the administrator
+    assert store.append(later, workers=0).frames_used == 4
+    assert store.append(later, workers=0).frames == 0
+    path.unlink()
+    there.rename(path)
+    with store.transaction(
+        "as if the file had been without permission"
+    ) as tx:  # the same size and time of change
+        group = tx.root["photometry/r"]
+        row = group["path"][:].tolist().index(str(path))
+        group["file_size"][row], group["file_time"][row] = path.stat().st_size, path.stat().st_mtime_ns
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (1, 1)
+    assert store.append(later, workers=0).frames == 0
+
+
 def test_a_frame_that_vanishes_before_it_is_measured_leaves_no_silent_zeros(store, later):
     table = dphot.scan(later, store=False)
     gone = lights(later)[2]

@@ -172,7 +172,7 @@ def _walk_files(
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _leads_to_folder(entry):
             if depth is None or depth > 0:
                 yield from _walk_files(entry.path, None if depth is None else depth - 1, wanted, visited)
         elif wanted(entry.name):
@@ -183,6 +183,13 @@ def _walk_files(
                 yield entry.path, (0, 0)
         else:
             yield entry.path, None
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _walk_objects(

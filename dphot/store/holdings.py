@@ -21,7 +21,7 @@ class Holdings:
     snapshot: str
     """The commit."""
     files: frozenset[tuple[str, str, int, int]] = frozenset()
-    """Filter, path, size (bytes) and last change (ns) of each file."""
+    """Filter, path, size (bytes) and last change (ns) of each file that has a digest."""
     alike: frozenset[tuple[str, int, int]] = frozenset()
     """Filter, size and mid-exposure time (ns; NaT as the smallest integer) of each frame: a copy has the same."""
     digests: frozenset[tuple[str, str]] = frozenset()
@@ -50,7 +50,10 @@ def holdings(session: Any) -> Holdings:
     identified = list(zip(filters, path, digest, strict=True))
     return Holdings(
         session.snapshot_id,
-        files=frozenset(zip(filters, path, size, changed, strict=True)),
+        # one that could not be read at all may be readable now, and be the same by size and time
+        files=frozenset(
+            f for f, d in zip(zip(filters, path, size, changed, strict=True), digest, strict=True) if d
+        ),
         alike=frozenset(zip(filters, size, time, strict=True)),
         digests=frozenset((f, d) for f, _, d in identified if d),
         undigested=frozenset((f, p) for f, p, d in identified if not d),

@@ -72,10 +72,16 @@ def overwrite(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
             arrays[name].oindex[rows[order]] = values[order]
 
 
-def _files(columns: Mapping[str, Any] | xr.Dataset) -> list[tuple[str, int, int]]:
-    """What each frame's file was: a camera that counts from one again gives the name of one frame to another."""
-    path, size, changed = (np.asarray(columns[k][:]).tolist() for k in ("path", "file_size", "file_time"))
-    return [(str(p), int(s), int(c)) for p, s, c in zip(path, size, changed, strict=True)]
+def _files(columns: Mapping[str, Any] | xr.Dataset) -> list[tuple[Any, ...]]:
+    """What each frame's file was: a camera that counts from one again gives the name of one frame to another.
+
+    With its time, because a file that could not be opened at first has none, and is the same otherwise.
+    """
+    path = [str(p) for p in np.asarray(columns["path"][:])]
+    numbers = (
+        np.asarray(columns[k][:]).astype(np.int64).tolist() for k in ("file_size", "file_time", "time")
+    )
+    return list(zip(path, *numbers, strict=True))
 
 
 def amend(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
