@@ -378,7 +378,7 @@ class TestHistory:
             Store.open(store.path, tag="nothing")
         with pytest.raises(StoreError, match="not found"):
             Store.open(store.path, snapshot="ABCDEFGHJKMNPQRSTVWX")
-        with pytest.raises(StoreError, match="not found"):
+        with pytest.raises(StoreError, match="no version of 1999-01-01"):
             Store.open(store.path, as_of="1999-01-01")
         with pytest.raises(StoreError, match="not a date"):
             Store.open(store.path, as_of="yesterday")
