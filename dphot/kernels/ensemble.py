@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from . import scatter
+from .artificial import artificial_stars, excess, leave_out, light_curves, normalised, point, prepared, sums
+from .order import median_near
 
 Array = NDArray[np.float64]
 
@@ -84,7 +88,7 @@ def broeg(
         Where the shapes do not fit or no star is left to compare with.
     """
     values, errors, present, may = _check(flux, flux_err, target, use, good)
-    parts = [_settle(*points, iterations, tol) for points in zip(values, errors, present, may, strict=True)]
+    parts = [settled(*points, iterations, tol) for points in zip(values, errors, present, may, strict=True)]
     return _assemble(parts)
 
 
@@ -110,14 +114,14 @@ def published(
         variance = np.where(usable, model, np.inf)
         rounds = 0
         for rounds in range(1, iterations + 1):  # noqa: B007
-            weights = _normalise(1.0 / variance)
-            ratio = f / level[:, None] / _leave_one_out(f / level[:, None], np.square(e), weights, there)[0]
+            weights, artificial, _ = artificial_stars(f, e, there, level, variance, model)
+            ratio = f / level[:, None] / artificial
             curves = np.ma.masked_invalid(np.where(there, ratio, np.nan))
             measured = np.ma.var(curves, axis=1).filled(np.nan)
             variance = np.where(usable, np.where(measured > 0, measured, variance), np.inf)
-            if np.max(np.abs(_normalise(1.0 / variance) - weights)) <= tol:
+            if np.max(np.abs(normalised(1.0 / variance) - weights)) <= tol:
                 break
-        parts.append((*_light_curves(f, e, there, level, variance, model), rounds))
+        parts.append((*light_curves(f, e, there, level, variance, model), rounds))
     return _assemble(parts)
 
 
@@ -147,109 +151,119 @@ def _check(
     return f, e, present, may
 
 
-def _settle(
-    f: Array, e: Array, there: NDArray[np.bool_], may: NDArray[np.bool_], iterations: int, tol: float
+def _assemble(parts: list[tuple[Array, Array, Array, Array, int]]) -> Ensemble:
+    weights, *curves, rounds = zip(*parts, strict=True)
+    artificial, diff, diff_err = (np.stack([v.T for v in values], axis=1) for values in curves)
+    return Ensemble(np.array(weights), artificial, diff, diff_err, max(rounds))
+
+
+def settled(
+    f: Array,
+    e: Array,
+    present: NDArray[np.bool_],
+    may: NDArray[np.bool_],
+    iterations: int = 60,
+    tol: float = 1e-3,
 ) -> tuple[Array, Array, Array, Array, int]:
-    """One aperture, all arrays (ns, nt)."""
-    there = there.copy()
-    level = scatter.median(np.where(there, f, np.nan))
-    model = np.maximum(scatter.typical(np.where(there, np.square(e / f), np.nan)), STEADIEST**2)
+    """`broeg` in one aperture.
+
+    Parameters
+    ----------
+    f, e : ndarray of float64, shape (ns, nt)
+        Fluxes and their standard deviations.
+    present : ndarray of bool, shape (ns, nt)
+        Points that count: flux and error are finite, the flux is positive.
+    may : ndarray of bool, shape (ns,)
+        Stars that may be comparisons.
+    iterations, tol : optional
+        As in `broeg`.
+
+    Returns
+    -------
+    weights, artificial, diff, diff_err : ndarray of float64
+        As in `Ensemble`, (ns,) and (ns, nt).
+    rounds : int
+        Rounds until the weights settled.
+    """
+    level = scatter.median(np.where(present, f, np.nan))
+    noise = np.divide(e, f, out=np.full(f.shape, np.nan), where=present)
+    model = np.maximum(scatter.typical(np.square(noise)), STEADIEST**2)
     usable = may & np.isfinite(model)
     variance = np.where(usable, model, np.inf)
-    least = 0.5 * np.sum(there[usable], axis=0)
+    stars = prepared(f, e, present, level)
+    rounds = _settle(*stars, variance, model, np.flatnonzero(usable), iterations, tol)
+    return (*light_curves(f, e, *stars[2:], variance, model), rounds)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _settle(f, e, there, level, variance, model, usable, iterations, tol):  # type: ignore[no-untyped-def]
+    """Settle `level` and `variance` of the usable stars, and take odd points out of `there`; returns the rounds."""
+    ns, nt = f.shape
+    least = 0.5 * there[usable].sum(axis=0)
+    middle = np.empty(ns)
+    artificial, own, ratio = np.empty(nt), np.empty(nt), np.empty(nt)
+    away, room = np.empty(nt), np.empty(nt)
     rounds = 0
     for rounds in range(1, iterations + 1):  # noqa: B007
-        weights = _normalise(1.0 / variance)
-        scaled = f / level[:, None]
-        squares = _point_variance(scaled, e, level, variance, model)
-        artificial, own = _leave_one_out(scaled, squares, weights, there)
-        ratio = np.where(there, scaled / artificial, np.nan)
-        middle = scatter.median(ratio)
-        level = np.where(np.isfinite(middle), level * middle, level)
-        total = scatter.variance(ratio, middle)
-        excess = total - scatter.typical(np.where(there, own / np.square(artificial), np.nan)) - model
-        measured = model + _significant(excess, total * np.sqrt(2.0 / np.maximum(np.sum(there, axis=1), 1)))
-        # the geometric mean with the last: two stars that can only blame each other would swing for ever
-        variance = np.where(usable, np.sqrt(np.where(usable, variance, 1.0) * measured), np.inf)
-        if np.max(np.abs(_normalise(1.0 / variance) - weights)) <= tol * np.max(weights):
-            away = np.abs(ratio - middle[:, None]) * artificial / np.sqrt(squares + own)
-            odd = _odd(np.where(there & usable[:, None], away, np.nan), least)
-            if not odd.any():
-                break
-            there &= ~odd
-    return (*_light_curves(f, e, there, level, variance, model), rounds)
+        weight = normalised(1.0 / variance)
+        stars = f, e, there, level.copy(), weight, excess(variance, model)
+        of_all = sums(stars)
+        for j in usable:
+            leave_out(stars, j, of_all, artificial, own)
+            n = 0
+            for t in range(nt):
+                artificial[t] = f[j, t] / level[j] / artificial[t]
+            for t in range(nt):
+                known = math.isfinite(artificial[t])
+                ratio[n] = artificial[t]
+                own[n] = own[t]
+                n += there[j, t] & known
+            middle[j] = median_near(ratio[:n], 1.0, 0.3 * math.sqrt(variance[j]), room)
+            total = scatter.variance_of(ratio[:n], middle[j], away, room)
+            beyond = total - scatter.typical_of(own[:n], room) - model[j]
+            measured = model[j] + _significant(beyond, total * math.sqrt(2.0 / there[j].sum()))
+            # the geometric mean with the last: two stars that can only blame each other would swing for ever
+            variance[j] = math.sqrt(variance[j] * measured)
+            if math.isfinite(middle[j]):
+                level[j] *= middle[j]
+        moved = np.max(np.abs(normalised(1.0 / variance) - weight))
+        if moved <= tol * np.max(weight) and not _drop_odd(stars, usable, of_all, middle, least):
+            break
+    return rounds
 
 
-def _odd(away: Array, least: Array) -> NDArray[np.bool_]:
-    """The worst point of each frame that lies `OUTLIER` standard deviations out (`away`, NaN where no comparison is).
+@njit(cache=True, nogil=True, error_model="numpy")
+def _drop_odd(stars, usable, of_all, middle, least):  # type: ignore[no-untyped-def]
+    """Drop the worst point of each frame that lies `OUTLIER` standard deviations out; whether there was any.
 
     Only the worst: it draws the others' artificial stars with it. In each frame at least three stars tell which of
     them it is, and more than `least` stay.
     """
-    size = np.where(np.isfinite(away), away, 0.0)
-    count = np.sum(np.isfinite(away), axis=0)
-    worst = np.argmax(size, axis=0)
-    frames = np.flatnonzero((np.max(size, axis=0) > OUTLIER) & (count >= 3) & (count - 1 >= least))
-    odd = np.zeros(away.shape, np.bool_)
-    odd[worst[frames], frames] = True
-    return odd
+    there = stars[2]
+    nt = there.shape[1]
+    artificial, own, furthest = np.empty(nt), np.empty(nt), np.zeros(nt)
+    worst, count = np.zeros(nt, np.int64), np.zeros(nt, np.int64)
+    for j in usable:
+        leave_out(stars, j, of_all, artificial, own)
+        for t in range(nt):
+            if there[j, t]:
+                scaled, squares = point(stars, j, t)
+                sigma = math.sqrt(squares / artificial[t] ** 2 + own[t])
+                away = abs(scaled / artificial[t] - middle[j]) / sigma
+                count[t] += math.isfinite(away)
+                if math.isfinite(away) and away > furthest[t]:
+                    furthest[t] = away
+                    worst[t] = j
+    odd = (furthest > OUTLIER) & (count >= 3) & (count - 1 >= least)
+    for frame in np.flatnonzero(odd):
+        there[worst[frame], frame] = False
+    return odd.any()
 
 
-def _light_curves(
-    f: Array, e: Array, there: NDArray[np.bool_], level: Array, variance: Array, model: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Weights (ns,), artificial stars, differential fluxes and errors (ns, nt) of one aperture."""
-    weights = _normalise(1.0 / variance)
-    scaled = f / level[:, None]
-    squares = _point_variance(scaled, e, level, variance, model)
-    artificial, own = _leave_one_out(scaled, squares, weights, there)
-    mean = scatter.mean(artificial)[:, None]
-    artificial, own = artificial / mean, own / np.square(mean)
-    diff = f / artificial
-    err = np.sqrt(np.square(e) + np.square(diff) * own) / artificial
-    middle = scatter.median(np.where(there, diff, np.nan))
-    middle = np.where(np.isfinite(middle), middle, scatter.median(diff))[:, None]
-    return weights, artificial, diff / middle, err / np.abs(middle)
-
-
-def _assemble(parts: list[tuple[Array, Array, Array, Array, int]]) -> Ensemble:
-    weights = np.array([part[0] for part in parts])
-    artificial, diff, diff_err = (
-        np.ascontiguousarray(np.stack(curves).transpose(2, 0, 1))
-        for curves in ([part[1] for part in parts], [part[2] for part in parts], [part[3] for part in parts])
-    )
-    return Ensemble(weights, artificial, diff, diff_err, max(part[4] for part in parts))
-
-
-def _normalise(weights: Array) -> Array:
-    total = np.sum(weights)
-    return weights / total if total > 0 else weights
-
-
-def _point_variance(scaled: Array, e: Array, level: Array, variance: Array, model: Array) -> Array:
-    """Variance of each scaled point: its noise model, and what the star scatters beyond that."""
-    excess = np.where(np.isfinite(variance), np.maximum(variance - model, 0.0), 0.0)
-    return np.square(e / level[:, None]) + excess[:, None] * np.square(scaled)
-
-
-def _leave_one_out(
-    scaled: Array, squares: Array, weights: Array, there: NDArray[np.bool_]
-) -> tuple[Array, Array]:
-    """Artificial star of each star without itself, and its variance, from sums over all stars."""
-    w = np.where(there, weights[:, None], 0.0)
-    terms = np.where(there & (w > 0), w * scaled, 0.0)
-    noise = np.where(there & (w > 0), np.square(w) * squares, 0.0)
-    total = np.sum(w, axis=0)
-    rest = total - w
-    rest = np.where(rest > 1e-9 * total, rest, np.nan)  # what is left of the others is rounding
-    artificial = (np.sum(terms, axis=0) - terms) / rest
-    return artificial, np.maximum(np.sum(noise, axis=0) - noise, 0.0) / np.square(rest)
-
-
-def _significant(excess: Array, sigma: Array) -> Array:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _significant(excess, sigma):  # type: ignore[no-untyped-def]
     """What an excess of variance is worth: little within its own error (sigma), nearly all far outside it.
 
     A sharper cut than this was measured to hide a variable among few stars behind the others.
     """
-    cube = np.where(excess > 0, excess, 0.0) ** 3
-    return np.where(cube > 0, cube / (np.square(excess) + 4.0 * np.square(sigma)), 0.0)
+    return excess**3 / (excess**2 + 4.0 * sigma**2) if excess > 0 else 0.0

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri
 
-from .ensemble import _light_curves, broeg
+from .artificial import light_curves as _light_curves
+from .ensemble import broeg, settled
 from .scatter import median as _median
 from .scatter import variance as _variance
 
@@ -62,28 +63,29 @@ def summarise(flux: ArrayLike, flux_err: ArrayLike, good: ArrayLike) -> Night:
     Night
         The same for the same points, whatever was measured in other nights.
     """
-    f, e = np.asarray(flux, dtype=np.float64), np.asarray(flux_err, dtype=np.float64)
-    there = np.isfinite(f) & (f > 0) & np.isfinite(e) & np.asarray(good, dtype=bool)[:, None, :]
+    f, e = (np.ascontiguousarray(np.transpose(v, (1, 2, 0)), dtype=np.float64) for v in (flux, flux_err))
+    there = np.isfinite(f) & (f > 0) & np.isfinite(e) & np.asarray(good, dtype=bool).T
     f, e = (np.where(there, v, np.nan) for v in (f, e))
-    points = there.sum(axis=0)
-    noise = _median(_last(e / f))
+    points = there.sum(axis=-1)
+    noise = _median(e / f)
     use = (points >= PRESENT * points.max(axis=1, keepdims=True, initial=0)) & (points >= ENOUGH)
     if np.count_nonzero(use.sum(axis=1) >= 2) == 0:
         # Too few points to tell the sky from the stars; a later look at all nights can.
         n = np.maximum(points, 1)
-        level = np.where(points > 0, np.nansum(f, axis=0) / n, np.nan)
+        level = np.where(points > 0, np.nansum(f, axis=-1) / n, np.nan)
         unknown = np.full_like(level, np.nan)
         return Night(level, noise * level / np.sqrt(n), unknown, unknown, noise, points.astype(float))
-    found = broeg(f, e, use=use, good=good)
-    level = _median(_last(f / found.artificial))
-    curve = _last(np.where(there, found.diff, np.nan))
-    err = _median(_last(found.diff_err))
+    level, err, rms, scatter = (np.empty(points.shape) for _ in range(4))
+    for a in range(len(f)):  # one at a time: the arrays of a long night are large
+        _, star, curve, curve_err, _ = settled(f[a], e[a], there[a], use[a])
+        level[a], err[a] = _median(f[a] / star), _median(curve_err)
+        rms[a], scatter[a] = np.sqrt(_variance(curve)), np.sqrt(_variance(np.diff(curve)) / 2)
     return Night(
         level=level,
         # of a median: the root of pi / 2 above that of a mean
         level_err=level * err * np.sqrt(np.pi / 2 / np.maximum(points, 1)),
-        rms=np.where(points >= ENOUGH, np.sqrt(_variance(curve)), np.nan),
-        scatter=np.where(points >= ENOUGH, np.sqrt(_variance(np.diff(curve, axis=-1)) / 2), np.nan),
+        rms=np.where(points >= ENOUGH, rms, np.nan),
+        scatter=np.where(points >= ENOUGH, scatter, np.nan),
         noise=noise,
         points=points.astype(float),
     )

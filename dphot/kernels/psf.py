@@ -14,8 +14,7 @@ from ..flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_NONLINEAR, P
 from ._arrays import each
 from .centroid import GAUSSIAN_FWHM, gaussian_width, windowed
 from .moffat import PsfModel, fit, fit_gaussian, fit_moffat, render
-from .order import median
-from .sky import select
+from .order import median, select
 
 __all__ = ["PsfModel", "fit_gaussian", "fit_moffat", "frame_psf", "median_psf", "render"]
 

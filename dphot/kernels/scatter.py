@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from ._arrays import frozen
+from .order import selected_median
 
 Array = NDArray[np.float64]
 
@@ -57,30 +62,21 @@ def point_scatter(diff: ArrayLike) -> Array:
         points.
     """
     curves = np.atleast_2d(np.asarray(diff, dtype=np.float64).T)
-    scatter = np.full(len(curves), np.nan)
-    for k, curve in enumerate(curves):
-        measured = curve[np.isfinite(curve)]
-        if measured.size >= 3 and (middle := np.median(measured)) > 0:
-            # the mean of the differences, which `variance` takes off, is that of the ends alone
-            steps = measured.size - 1
-            scatter[k] = np.sqrt(variance(np.diff(measured / middle)[None])[0] * (steps - 1) / steps / 2)
-    return scatter
-
-
-def median(values: Array) -> Array:
-    """Median along the last axis without the NaN; NaN where there is nothing else."""
-    out = np.full(values.shape[:-1], np.nan)
-    n = np.sum(np.isfinite(values), axis=-1)
-    for size in np.unique(n[n > 0]):  # NaN come last
-        rows = n == size
-        low, high = (size - 1) // 2, size // 2
-        ordered = np.partition(values[rows], sorted({low, high}), axis=-1)
-        out[rows] = 0.5 * (ordered[..., low] + ordered[..., high])
+    out = np.full(len(curves), np.nan)
+    _point_scatters(frozen(curves), out)
     return out
 
 
+def median(values: Array) -> Array:
+    """Median along the last axis of what is finite; NaN where nothing is."""
+    rows = _rows(values)
+    out = np.empty(len(rows))
+    _medians(rows, out)
+    return out.reshape(values.shape[:-1])
+
+
 def mean(values: Array) -> Array:
-    """Mean along the last axis without the NaN; NaN where there is nothing else."""
+    """Mean along the last axis of what is finite; NaN where nothing is."""
     finite = np.isfinite(values)
     n = np.sum(finite, axis=-1)
     return np.where(n > 0, np.sum(np.where(finite, values, 0.0), axis=-1) / np.maximum(n, 1), np.nan)
@@ -88,14 +84,108 @@ def mean(values: Array) -> Array:
 
 def typical(squares: Array) -> Array:
     """Mean of squares along the last axis, none above what `variance` lets count."""
-    return mean(np.minimum(squares, WINSOR**2 * median(squares)[..., None]))
+    rows = _rows(squares)
+    out = np.empty(len(rows))
+    _typicals(rows, out)
+    return out.reshape(squares.shape[:-1])
 
 
-def variance(values: Array, middle: Array | None = None) -> Array:
+def variance(values: Array) -> Array:
     """Variance along the last axis with deviations from the median cut at `WINSOR` robust standard deviations."""
-    away = values - (median(values) if middle is None else middle)[..., None]
-    limit = WINSOR * 1.4826 * median(np.abs(away))[..., None]
-    away = np.clip(away, -limit, limit)
-    n = np.sum(np.isfinite(away), axis=-1)
-    squares = mean(np.square(away - mean(away)[..., None]))
-    return np.where(n > 2, squares * n / np.maximum(n - 1, 1), np.nan)
+    rows = _rows(values)
+    out = np.empty(len(rows))
+    _variances(rows, out)
+    return out.reshape(values.shape[:-1])
+
+
+def _rows(values: Array) -> Array:
+    return frozen(values.reshape(math.prod(values.shape[:-1]), values.shape[-1]), np.float64)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def typical_of(squares, room):  # type: ignore[no-untyped-def]
+    """`typical` of finite squares (n,); `room` (at least n,) is overwritten."""
+    limit = _limit(squares, WINSOR**2, room)
+    total = 0.0
+    for square in squares:
+        total += min(square, limit)
+    return total / len(squares)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def variance_of(values, middle, away, room):  # type: ignore[no-untyped-def]
+    """`variance` of finite values (n,) about their median `middle`; `away` and `room` (at least n,) are overwritten."""
+    n = len(values)
+    if n <= 2:
+        return math.nan
+    for t in range(n):
+        away[t] = abs(values[t] - middle)
+    limit = _limit(away[:n], WINSOR * 1.4826, room)
+    total = squares = 0.0
+    for value in values:
+        cut = min(max(value - middle, -limit), limit)
+        total += cut
+        squares += cut * cut
+    return (squares - total * total / n) / (n - 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _limit(sizes, factor, room):  # type: ignore[no-untyped-def]
+    """So many times the median of sizes (n,), or the largest of them where that is less."""
+    largest = 0.0
+    for size in sizes:
+        largest = max(largest, size)
+    below = 0
+    for size in sizes:
+        below += size * factor < largest
+    # where not half of them lie below, the median does not either, and need not be found
+    return largest if 2 * below < len(sizes) else factor * selected_median(sizes, room)
+
+
+@njit(cache=True, nogil=True)
+def _finite(values, out):  # type: ignore[no-untyped-def]
+    """The finite of values (n,), in their order, in `out` (n,)."""
+    n = 0
+    for value in values:
+        out[n] = value
+        n += math.isfinite(value)
+    return out[:n]
+
+
+@njit(cache=True, nogil=True)
+def _medians(rows, out):  # type: ignore[no-untyped-def]
+    room, spare = np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    for i in range(len(rows)):
+        out[i] = selected_median(_finite(rows[i], room), spare)
+
+
+@njit(cache=True, nogil=True)
+def _typicals(rows, out):  # type: ignore[no-untyped-def]
+    room, spare = np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    for i in range(len(rows)):
+        out[i] = typical_of(_finite(rows[i], room), spare)
+
+
+@njit(cache=True, nogil=True)
+def _variances(rows, out):  # type: ignore[no-untyped-def]
+    room, spare, away = np.empty(rows.shape[1]), np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    for i in range(len(rows)):
+        values = _finite(rows[i], room)
+        out[i] = variance_of(values, selected_median(values, spare), away, spare)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _point_scatters(curves, out):  # type: ignore[no-untyped-def]
+    nt = curves.shape[1]
+    room, spare, away = np.empty(nt), np.empty(nt), np.empty(nt)
+    for k in range(len(curves)):
+        values = _finite(curves[k], room)
+        n = len(values)
+        middle = selected_median(values, spare)
+        if n >= 3 and middle > 0:
+            for t in range(n - 1):
+                values[t] = values[t + 1] / middle - values[t] / middle
+            steps = values[: n - 1]
+            # the mean of the differences, which the variance takes off, is that of the ends alone
+            about = variance_of(steps, selected_median(steps, spare), away, spare)
+            out[k] = math.sqrt(about * (n - 2) / (n - 1) / 2)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..flags import StarFlag
 from ._arrays import each, frozen
+from .order import select
 
 #: Fewer annulus pixels than this do not make a sky.
 MIN_PIXELS = 10
@@ -142,50 +143,6 @@ def star_flags(
     peak = np.full(columns.size, np.nan)
     _flags(frozen(mask, np.uint8), frozen(image), columns, rows, float(radius), flags, peak)
     return flags, peak
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _middle(a, b, c):
-    return max(min(a, b), min(max(a, b), c))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def select(values, n, k):
-    """The k-th smallest of values[:n]; reorders them: none larger before k, none smaller after.
-
-    Quickselect whose partition has no branch to mispredict; what equals the pivot is set apart by a second
-    pass, which whole numbers need.
-    """
-    low = 0
-    high = n - 1
-    while low < high:
-        step = (high - low) // 8
-        if step > 16:  # the middle of nine values halves better than that of three
-            a = _middle(values[low], values[low + step], values[low + 2 * step])
-            b = _middle(values[low + 3 * step], values[low + 4 * step], values[low + 5 * step])
-            c = _middle(values[low + 6 * step], values[low + 7 * step], values[high])
-            pivot = _middle(a, b, c)
-        else:
-            pivot = _middle(values[low], values[(low + high) // 2], values[high])
-        split = low
-        for i in range(low, high + 1):
-            value = values[i]
-            values[i] = values[split]
-            values[split] = value
-            split += value < pivot
-        if k < split:
-            high = split - 1
-            continue
-        low = split
-        for i in range(split, high + 1):
-            value = values[i]
-            values[i] = values[split]
-            values[split] = value
-            split += value == pivot
-        if k < split:
-            break
-        low = split
-    return values[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
