@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.special import chdtr, chdtri
 
 from ..errors import InputError
 from ._arrays import frozen
+from .clip import clipped
 
 
 def clipped_mean(
@@ -51,10 +49,7 @@ def clipped_mean(
     frames = frozen(cube, np.float32)
     if frames.ndim != 3 or frames.shape[0] == 0:
         raise InputError(f"`cube` has shape {frames.shape}, expected (n, ny, nx) with at least one frame")
-    mean, variance = (np.empty(frames.shape[1:], np.float32) for _ in range(2))
-    n_used = np.empty(frames.shape[1:], np.int16)
-    _clipped_mean(frames, float(sigma), int(iterations), mean, variance, n_used)
-    return mean, variance, n_used
+    return clipped(frames, float(sigma), int(iterations))
 
 
 def typical_variance(variance: ArrayLike, n: int) -> float:
@@ -207,111 +202,3 @@ def surroundings(image: NDArray[np.float64], tile: int = 32) -> NDArray[np.float
         mesh = np.pad(mesh, ends, mode="reflect", reflect_type="odd")
     at_y, at_x = ((np.arange(n) + 0.5) * k / n - 0.5 + (k > 1) for n, k in ((ny, rows), (nx, columns)))
     return ndimage.map_coordinates(mesh, np.meshgrid(at_y, at_x, indexing="ij"), order=1, mode="nearest")
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sort(values, n):
-    """Shell sort in place: short, and quick for the tens of values of one pixel."""
-    gap = n // 2
-    while gap > 0:
-        for i in range(gap, n):
-            value = values[i]
-            j = i
-            while j >= gap and values[j - gap] > value:
-                values[j] = values[j - gap]
-                j -= gap
-            values[j] = value
-        gap = 1 if gap == 2 else int(gap / 2.2)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _deviation(values, n):
-    """Median of sorted values, and their standard deviation from the median absolute deviation.
-
-    The last factor frees a handful of normal values from its bias (simulated for n = 3 to 50, good to 2 %).
-    """
-    middle = 0.5 * (values[(n - 1) // 2] + values[n // 2])
-    # Both sides are sorted by their distance already: they are merged up to the median.
-    left, right = (n - 1) // 2, (n - 1) // 2 + 1
-    before = away = 0.0
-    for _ in range(n // 2 + 1):
-        before = away
-        if right >= n or (left >= 0 and middle - values[left] <= values[right] - middle):
-            away = middle - values[left]
-            left -= 1
-        else:
-            away = values[right] - middle
-            right += 1
-    width = 1.4826 * (0.5 * (before + away) if n % 2 == 0 else away)
-    return middle, width / (1.0 - 1.0 / n - 1.1 / (n * n)) if n > 2 else width
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _clipped_mean(cube, sigma, iterations, mean, variance, n_used):
-    n, ny, nx = cube.shape
-    values = np.empty((nx, n))
-    valid = np.empty(nx, np.int64)
-    middles = np.empty(nx)
-    widths = np.empty(nx)
-    scratch = np.empty(max(n, nx))
-    for y in range(ny):
-        for x in range(nx):
-            count = 0
-            for k in range(n):
-                value = float(cube[k, y, x])
-                if abs(value) < np.inf:
-                    values[x, count] = value
-                    count += 1
-            _sort(values[x], count)
-            valid[x] = count
-            if count > 0:
-                middles[x], widths[x] = _deviation(values[x], count)
-        typical = 0
-        total = 0.0
-        for x in range(nx):
-            if valid[x] > 2:
-                scratch[typical] = widths[x]
-                typical += 1
-        _sort(scratch, typical)
-        # the mean of the inner half: unlike a median it does not stick to whole numbers
-        for k in range(typical // 4, typical - typical // 4):
-            total += scratch[k]
-        floor = total / max(typical - 2 * (typical // 4), 1)
-        for x in range(nx):
-            count = valid[x]
-            low = 0
-            high = count
-            centre = middles[x]
-            width = max(widths[x], floor)
-            average = np.nan
-            squares = 0.0
-            for _ in range(iterations + 1):
-                if count > 2:
-                    limit = sigma * width
-                    first = 0
-                    while first < count - 1 and values[x, first] < centre - limit:
-                        first += 1
-                    last = count
-                    while last > first + 1 and values[x, last - 1] > centre + limit:
-                        last -= 1
-                else:
-                    first = 0
-                    last = count
-                changed = first != low or last != high
-                low = first
-                high = last
-                total = 0.0
-                for k in range(low, high):
-                    total += values[x, k]
-                average = total / (high - low)
-                squares = 0.0
-                for k in range(low, high):
-                    squares += (values[x, k] - average) ** 2
-                if count <= 2 or not changed:
-                    break
-                centre = 0.5 * (values[x, (low + high - 1) // 2] + values[x, (low + high) // 2])
-                width = max(math.sqrt(squares / max(high - low - 1, 1)), floor)
-            kept = high - low
-            mean[y, x] = average if kept > 0 else np.nan
-            variance[y, x] = squares / ((kept - 1) * kept) if kept > 1 else np.nan
-            n_used[y, x] = kept
