@@ -10,6 +10,7 @@ import numpy as np
 
 from ..io.readers import read_record
 from ..kernels.calibrate import calibrate, estimate_saturation
+from ..kernels.medians import median, tile_medians
 from .frame import linearity_of, trim_raw
 from .inputs import each
 
@@ -50,13 +51,13 @@ def look(
     limits = [v for v in (known, estimate_saturation(counts)) if np.isfinite(v)]
     t = record["exposure"] if np.isfinite(record["exposure"]) else 0.0
     signal = calibrate(corrected, bias, rate, np.ones_like(bias), t, linearity)
-    level = float(np.nanmedian(signal))
-    parts = [part for rows in np.array_split(signal, TILES) for part in np.array_split(rows, TILES, axis=1)]
-    tiles = np.array([np.nanmedian(part) if np.isfinite(part).any() else np.nan for part in parts])
-    cut = float(np.mean(counts >= min(limits))) if limits else 0.0
-    return Look(
-        level, float(np.nanmedian(counts)), cut, tiles / level if level > 0 else np.full_like(tiles, np.nan)
+    level = median(signal)
+    rows, columns = (
+        np.cumsum([0, *(len(part) for part in np.array_split(np.arange(n), TILES))]) for n in signal.shape
     )
+    tiles = tile_medians(signal, rows, columns).ravel()
+    cut = float(np.mean(counts >= min(limits))) if limits else 0.0
+    return Look(level, median(counts), cut, tiles / level if level > 0 else np.full_like(tiles, np.nan))
 
 
 def good_flats(

@@ -13,6 +13,7 @@ from ..config import Config
 from ..io.choice import Choice, dark_misfit
 from ..kernels.calibrate import calibrate
 from ..kernels.combine import bad_pixels, clipped_mean, typical_variance
+from ..kernels.medians import median
 from . import gain
 from .flats import good_flats
 from .frame import linearity_of, trimmed_shape
@@ -120,7 +121,7 @@ def build(
             flats, levels, images["bias"], images["dark_rate"], client, linearity
         )
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
-        images["flat"] /= np.float32(np.median(images["flat"][np.isfinite(images["flat"])]))
+        images["flat"] /= np.float32(median(images["flat"], finite=True))
     dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None
     config = config or Config()
     if linearity and not (usable["bias"] or choice.dark_is_pedestal or light["overscan"]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels import aperture, calibrate, centroid, combine, cosmic, detect, psf, sky
+from ..kernels import aperture, calibrate, centroid, combine, cosmic, detect, medians, psf, sky
 from ..kernels.align import match
 from ..kernels.resample import add_to_reference
 from ..kernels.trails import on_trails
@@ -64,6 +64,7 @@ def _pixels() -> None:
     calibrate.calibrate(raw, zero, zero, zero + 1, 1.0)
     calibrate.pixel_mask(raw, zero.astype(bool), 60000.0)
     combine.clipped_mean(np.stack([image] * 3))
+    medians.median(image)
     total, count = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.int32)
     add_to_reference(image, mask, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), 0.0, 1.0, total, count)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from scipy.special import chdtr, chdtri
 
 from ..errors import InputError
 from ._arrays import frozen
 from .clip import clipped
+from .medians import median, quantile
+from .surroundings import surroundings
 
 
 def clipped_mean(
@@ -71,12 +72,12 @@ def typical_variance(variance: ArrayLike, n: int) -> float:
     float
         0 where nothing is known: no pixel is finite, or n is below 2.
     """
-    known = np.asarray(variance, dtype=np.float64)
+    known = np.asarray(variance)
     known = known[np.isfinite(known)]
     if n < 2 or not known.size:
         return 0.0
     freedom, share = n - 1, 0.75
-    lower = np.sort(known)[: max(1, round(share * known.size))]
+    lower = np.sort(known)[: max(1, round(share * known.size))].astype(np.float64)
     # The mean of a chi-square distribution below x is that of freedom + 2 up to x, times its freedom.
     expected = chdtr(freedom + 2, chdtri(freedom, 1.0 - share)) / share
     return float(np.mean(lower) / expected)
@@ -164,12 +165,10 @@ def bad_pixels(
     bad = np.zeros(maps[0].shape, np.bool_)
     if dark_rate is not None:
         rate = np.asarray(dark_rate, dtype=np.float64)
-        finite = rate[np.isfinite(rate)]
-        middle = float(np.median(finite)) if finite.size else np.nan
-        low = float(np.quantile(finite, 0.1587)) if finite.size else np.nan
-        width = middle - low  # from the side without hot pixels
+        middle = median(rate, finite=True)
+        width = middle - quantile(rate, 0.1587)  # from the side without hot pixels
         if width == 0:  # a synthetic or coarse dark
-            width = float(np.std(finite))
+            width = float(np.std(rate[np.isfinite(rate)]))
         bad |= ~(rate <= middle + hot_sigma * width)
     if flat is not None:
         response = np.asarray(flat, dtype=np.float64)
@@ -183,22 +182,3 @@ def bad_pixels(
         normal = np.mean(finite[finite <= np.quantile(finite, 0.99)])  # a median is far low with few frames
         bad |= ~(values <= wild * normal) if normal > 0 else ~np.isfinite(values)
     return bad
-
-
-def surroundings(image: NDArray[np.float64], tile: int = 32) -> NDArray[np.float64]:
-    """Medians of tiles, interpolated linearly between their centres and on to the edges."""
-    ny, nx = image.shape
-    rows, columns = max(1, ny // tile), max(1, nx // tile)
-    edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in ((ny, rows), (nx, columns)))
-    mesh = np.empty((rows, columns))
-    whole = image[np.isfinite(image)]
-    for j in range(rows):
-        for i in range(columns):
-            part = image[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
-            part = part[np.isfinite(part)]
-            mesh[j, i] = np.median(part if part.size else whole) if whole.size else np.nan
-    for axis, k in enumerate((rows, columns)):
-        ends = [(1, 1) if k > 1 and a == axis else (0, 0) for a in (0, 1)]
-        mesh = np.pad(mesh, ends, mode="reflect", reflect_type="odd")
-    at_y, at_x = ((np.arange(n) + 0.5) * k / n - 0.5 + (k > 1) for n, k in ((ny, rows), (nx, columns)))
-    return ndimage.map_coordinates(mesh, np.meshgrid(at_y, at_x, indexing="ij"), order=1, mode="nearest")

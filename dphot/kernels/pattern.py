@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .combine import surroundings
+from .surroundings import surroundings
 
 
 def night_medians(cube: ArrayLike) -> NDArray[np.float32]:
