@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import frozen
-from .sky import select
+from .order import select
 
 #: Pixels that tell about where the quantile of many lies; it may lie so many of them off.
 SAMPLE, MARGIN = 1024, 64
