@@ -74,7 +74,7 @@ class Case:
 
 CASES = (
     Case("tutorial", 300, 6, 300, 15, {"size": 600}),
-    Case("large", 48, 4, 400, 500, {"size": 2048, "stars": 900, "fwhm": 3.56, "isolation": 25.0}),
+    Case("large", 96, 4, 400, 500, {"size": 2048, "stars": 900, "fwhm": 3.56, "isolation": 25.0}),
 )
 
 
