@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
+from flaky_server import flaky
 
 import dphot
 from dphot.checking import check
@@ -31,6 +32,7 @@ from dphot.io import files
 from dphot.io.bucket import FIRST_READ, ObjectFile
 from dphot.io.readers import file_digest, read_frame, read_header, read_pixels
 from dphot.lineage import explain
+from dphot.progress import Progress
 from dphot.store import Store
 from dphot.watch import watch
 
@@ -249,6 +251,12 @@ def test_a_bucket_is_a_tree_of_folders(bucket):
     ]
 
 
+def test_a_name_that_no_folder_could_have_is_told(bucket):
+    put(f"{bucket}/twice//a.fits", b"x")
+    with pytest.raises(BucketError, match=r"/twice: cannot be listed: .*twice//a.fits.*empty.*rename it"):
+        dphot.scan(f"{bucket}/twice")
+
+
 def test_frames_are_read_as_files_are(bucket, tmp_path):
     pixels = np.random.default_rng(5).integers(0, 60000, (300, 200)).astype("u2")
     plain, behind = light(pixels), light(pixels, long_primary=True)
@@ -372,6 +380,18 @@ def test_an_endpoint_that_is_none_and_a_library_that_is_missing(bucket, monkeypa
 
 
 @pytest.mark.slow
+def test_answers_that_break_off_are_asked_for_again(bucket, tmp_path, monkeypatch):
+    (night,) = small_nights(tmp_path, size=200, stars=5, target=0)
+    upload(night, f"{bucket}/flaky")
+    with flaky(os.environ["AWS_ENDPOINT_URL"]) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        table = dphot.scan(f"{bucket}/flaky")
+        pd.testing.assert_frame_equal(rows(table), rows(dphot.scan(night)))
+        for path in table.to_pandas()["path"]:
+            assert file_digest(path) == file_digest(str(night / os.path.basename(path)))
+
+
+@pytest.mark.slow
 def test_an_endpoint_where_nothing_answers_is_told(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(
@@ -463,6 +483,26 @@ def test_a_night_that_comes_into_a_bucket_is_watched(bucket, small_night, tmp_pa
     assert 5 <= added <= 8
     dphot.append(path, coming, workers=0)
     assert dphot.open(path).photometry["r"].sizes["time"] == 8
+
+
+def test_a_watch_outlasts_a_bucket_that_goes_away(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    stop, said = Event(), []
+
+    class Outage(Progress):
+        def say(self, text):
+            said.append(text)
+            if "no credentials" in text and len(said) == 3:
+                monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS["AWS_ACCESS_KEY_ID"])
+                stop.set()
+            else:
+                monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+
+    assert (
+        watch(tmp_path / "w.dphot", f"{bucket}/none-yet", poll=0.01, stop=stop, progress=Outage(False)) == 0
+    )
+    assert said[0] == f"watching {bucket}/none-yet" and len(said) == 3
 
 
 @pytest.mark.cluster

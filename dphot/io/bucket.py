@@ -29,6 +29,8 @@ SCHEME = "s3://"
 FIRST_READ = 8 * 2880
 #: A part of an object that is read on and on is fetched in ever larger pieces, up to so many bytes.
 _MOST_AHEAD = 8 * 2**20
+#: How often a list that breaks off is gone on with; all else obstore tries again by itself.
+_LISTINGS = 5
 #: How long a request may take, the object's bytes included.
 _TIMEOUT = timedelta(seconds=120)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,18 +68,23 @@ def objects(address: str) -> Iterator[tuple[str, int, int]]:
     """
     store, key = _open(address)
     root = address[: len(address) - len(key)].rstrip("/")
-    try:
-        for page in store.list(key.strip("/") or None):
-            for meta in page:
-                yield f"{root}/{meta['path']}", meta["size"], _nanoseconds(meta["last_modified"])
-    except Exception as error:
-        failure = _failure(address, error)
-        if isinstance(failure, FileNotFoundError):
-            hint = f"check its name, and the endpoint: {_told(_ENDPOINTS)}"
-            raise InputError(f"{address}: {failure.strerror}; {hint}") from error
-        if isinstance(failure, OSError):
-            raise BucketError(f"{address}: cannot be listed: {failure.strerror}") from error
-        raise failure from error
+    last: str | None = None
+    for attempt in range(_LISTINGS):
+        try:
+            for page in store.list(key.strip("/") or None, offset=last):
+                for meta in page:
+                    last = meta["path"]
+                    yield f"{root}/{last}", meta["size"], _nanoseconds(meta["last_modified"])
+            return
+        except Exception as error:
+            failure = _failure(address, error)
+            if isinstance(failure, FileNotFoundError):
+                hint = f"check its name, and the endpoint: {_told(_ENDPOINTS)}"
+                raise InputError(f"{address}: {failure.strerror}; {hint}") from error
+            if isinstance(failure, OSError):
+                raise BucketError(f"{address}: cannot be listed: {failure.strerror}") from error
+            if "response body" not in str(error) or attempt == _LISTINGS - 1:
+                raise failure from error
 
 
 def status(address: str) -> tuple[int, int]:
@@ -219,7 +226,7 @@ def _credentials() -> Any:
 
 def _failure(address: str, error: Exception) -> Exception:
     """What obstore raised, as an `OSError` where it concerns one object, else as a `BucketError`."""
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+    from obstore.exceptions import InvalidPathError, PermissionDeniedError, UnauthenticatedError
 
     text = str(error)
     code, (why, *_) = _code(text), text.splitlines() or [repr(error)]
@@ -235,8 +242,8 @@ def _failure(address: str, error: Exception) -> Exception:
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or code == "AccessDenied":
         what = f"access denied; {_CHECK}, and what the bucket allows them"
         return PermissionError(errno.EACCES, what, address)
-    if isinstance(error, ValueError):  # a key with an empty part, or one of dots
-        return OSError(errno.EINVAL, f"its name cannot be asked for ({why}); rename it", address)
+    if isinstance(error, (ValueError, InvalidPathError)):  # a key with an empty part, or one of dots
+        return OSError(errno.EINVAL, f"an object's name cannot be asked for ({why}); rename it", address)
     if code and code not in _ELSEWHERE and "status code: 5" not in text:
         return OSError(errno.EIO, why, address)
     if cause := re.findall(r'(?:message|error): "([^"]+)"', text) or re.findall("status code: ([^:]+)", why):
