@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import FrameError
 from ..io.readers import read_record
 from ..kernels.calibrate import calibrate, estimate_saturation
 from ..kernels.medians import median, tile_medians
 from .frame import linearity_of, trim_raw
-from .inputs import each
+from .inputs import refuse, sorted_out, usable_of
+from .run import Failed, run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,9 +47,18 @@ class Look:
 
 def look(
     record: Record, bias: np.ndarray, rate: np.ndarray, known: float, linearity: Sequence[float]
-) -> Look:
-    """A first look at a flat; `known` is the saturation level in ADU, or NaN."""
-    corrected, counts = trim_raw(read_record(record)[0], record)
+) -> tuple[Look | None, str, str]:
+    """A first look at a flat (None where it cannot be read), its digest, and why it cannot be read.
+
+    `known` is the saturation level in ADU, or NaN.
+    """
+    try:
+        raw, digest = read_record(record)
+        corrected, counts = trim_raw(raw, record)
+    except FrameError as error:
+        return None, "", str(error)
+    if not np.isfinite(corrected).any():
+        return None, digest, f"{record['path']}: no pixel holds a number"
     limits = [v for v in (known, estimate_saturation(counts)) if np.isfinite(v)]
     t = record["exposure"] if np.isfinite(record["exposure"]) else 0.0
     signal = calibrate(corrected, bias, rate, np.ones_like(bias), t, linearity)
@@ -57,22 +68,44 @@ def look(
     )
     tiles = tile_medians(signal, rows, columns).ravel()
     cut = float(np.mean(counts >= min(limits))) if limits else 0.0
-    return Look(level, median(counts), cut, tiles / level if level > 0 else np.full_like(tiles, np.nan))
+    seen = Look(level, median(counts), cut, tiles / level if level > 0 else np.full_like(tiles, np.nan))
+    return seen, digest, ""
+
+
+def looks(
+    records: Sequence[Record], bias: np.ndarray, rate: np.ndarray, light: Record, client: Client | None
+) -> tuple[list[Record], dict[str, Look], list[str]]:
+    """The flats that can be read, each with its `digest`; what each shows; what is wrong with the others."""
+    shared = bias, rate, float(light["saturation"]), linearity_of(light)
+    seen: dict[str, Look] = {}
+    found: dict[str, tuple[str, str]] = {}
+    for record, result in run(look, records, *shared, client=client):
+        path = record["path"]
+        if isinstance(result, Failed):
+            usable, why = usable_of([record], client)
+            found[path] = "", why[0] if why else ""
+            if usable:  # it is the looking that takes too much memory
+                refuse(result)
+            continue
+        shown, digest, why = result
+        found[path] = digest, why
+        if shown is not None:
+            seen[path] = shown
+    usable, problems = sorted_out(records, found)
+    return usable, seen, problems
 
 
 def good_flats(
-    records: Sequence[Record], bias: np.ndarray, rate: np.ndarray, light: Record, client: Client | None
+    records: Sequence[Record], found: Mapping[str, Look], light: Record
 ) -> tuple[list[Record], list[float], list[str]]:
     """The flats that make the master, their levels (ADU), and what is wrong with the others.
 
     Left out are flats that are saturated or above the linear range, too faint, so faint that the mean is better without
     them, and, of three or more, those unlike the others.
     """
-    shared = bias, rate, float(light["saturation"]), linearity_of(light)
-    found = {r["path"]: seen for r, seen in each(look, records, *shared, client=client)}
-    reasons = {path: _unfit(seen, light) for path, seen in found.items()}
+    reasons = {r["path"]: _unfit(found[r["path"]], light) for r in records}
     for judge in (_unlike, _too_faint):
-        reasons |= judge({path: seen for path, seen in found.items() if not reasons[path]})
+        reasons |= judge({path: found[path] for path, why in reasons.items() if not why})
     kept: list[Record] = [
         {**r, "exposure": r["exposure"] if np.isfinite(r["exposure"]) else 0.0}
         for r in records

@@ -37,23 +37,43 @@ def bands(shape: tuple[int, int], n: int) -> list[tuple[int, int]]:
     return [(i, min(i + height, ny)) for i in range(0, ny, height)]
 
 
-def _look(record: Record) -> tuple[str, str]:
-    """Why a frame cannot be used (empty where it can), and its digest."""
+def tried(record: Record) -> tuple[np.ndarray | None, str, str]:
+    """Pixels of a frame (None where it cannot be used), its digest, and why it cannot be used."""
     try:
         pixels, digest = _read(record)
     except FrameError as error:
-        return str(error), ""
-    return "" if np.isfinite(pixels).any() else f"{record['path']}: no pixel holds a number", digest
+        return None, "", str(error)
+    if not np.isfinite(pixels).any():
+        return None, digest, f"{record['path']}: no pixel holds a number"
+    return pixels, digest, ""
+
+
+def _look(record: Record) -> tuple[str, str]:
+    return tried(record)[1:]
 
 
 def usable_of(records: Sequence[Record], client: Client | None) -> tuple[list[Record], list[str]]:
     """The frames that can be read, each with its `digest`, and what is wrong with the others."""
     found = {
-        r["path"]: (f"{r['path']}: {look.reason}", "") if isinstance(look, Failed) else look
+        r["path"]: ("", f"{r['path']}: {look.reason}") if isinstance(look, Failed) else look
         for r, look in run(_look, records, client=client)
     }
-    usable: list[Record] = [{**r, "digest": found[r["path"]][1]} for r in records if not found[r["path"]][0]]
-    return usable, sorted(why for why, _ in found.values() if why)
+    return sorted_out(records, found)
+
+
+def sorted_out(
+    records: Sequence[Record], found: Mapping[str, tuple[str, str]]
+) -> tuple[list[Record], list[str]]:
+    """What `usable_of` returns, from the digest of each path and why its frame cannot be used."""
+    usable: list[Record] = [{**r, "digest": found[r["path"]][0]} for r in records if not found[r["path"]][1]]
+    return usable, sorted(why for _, why in found.values() if why)
+
+
+def refuse(result: Any) -> Any:
+    """A result; an `InputError` where there is none."""
+    if isinstance(result, Failed):
+        raise InputError(f"the masters cannot be made: {result.reason}; use fewer workers with more memory")
+    return result
 
 
 def each(
@@ -61,8 +81,4 @@ def each(
 ) -> Iterator[tuple[Any, Any]]:
     """Like `run`, where no item may fail."""
     for item, result in run(function, items, *shared, client=client):
-        if isinstance(result, Failed):
-            raise InputError(
-                f"the masters cannot be made: {result.reason}; use fewer workers with more memory"
-            )
-        yield item, result
+        yield item, refuse(result)

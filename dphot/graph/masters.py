@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,11 @@ from ..kernels.calibrate import calibrate
 from ..kernels.combine import bad_pixels, clipped_mean, typical_variance
 from ..kernels.medians import median
 from . import gain
-from .flats import good_flats
+from .flats import good_flats, looks
 from .frame import linearity_of, trimmed_shape
-from .inputs import bands, each, read, usable_of
+from .inputs import bands, each, read, sorted_out, tried, usable_of
 from .pattern import from_lights
+from .run import Failed, run
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,19 +28,53 @@ Record = Mapping[str, Any]
 
 
 def _combine(
-    band: tuple[int, int, np.ndarray, np.ndarray],
+    band: tuple[int, int],
     records: Sequence[Record],
     scale: Sequence[float],
     linearity: Sequence[float],
+    bias: np.ndarray,
+    rate: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clipped mean of ``(frame - bias - rate t) / scale`` over a band of rows, and its variance."""
-    first, last, bias, rate = band
-    cube = np.empty((len(records), last - first, bias.shape[1]), np.float32)
+    rows = slice(*band)
+    cube = np.empty((len(records), *bias[rows].shape), np.float32)
     for i, record in enumerate(records):
-        t = float(record["exposure"]) if rate.any() else 0.0
-        cube[i] = calibrate(read(record)[first:last], bias, rate, np.full_like(bias, scale[i]), t, linearity)
+        cube[i] = _reduced(read(record)[rows], record, scale[i], linearity, bias[rows], rate[rows])
     mean, variance, _ = clipped_mean(cube)
     return mean, variance
+
+
+def _reduced(
+    pixels: np.ndarray,
+    record: Record,
+    scale: float,
+    linearity: Sequence[float],
+    bias: np.ndarray,
+    rate: np.ndarray,
+) -> np.ndarray:
+    t = float(record["exposure"]) if rate.any() else 0.0
+    return calibrate(pixels, bias, rate, np.full_like(bias, scale), t, linearity)
+
+
+def _combine_usable(
+    records: Sequence[Record],
+    scale: Sequence[float],
+    linearity: Sequence[float],
+    bias: np.ndarray,
+    rate: np.ndarray,
+) -> tuple[list[tuple[str, str]], np.ndarray | None, np.ndarray | None]:
+    """Like `_combine` over all rows of the frames that can be used; each one's digest, and what is wrong with it."""
+    cube = np.empty((len(records), *bias.shape), np.float32)
+    found = []
+    n = 0
+    for record, divisor in zip(records, scale, strict=True):
+        pixels, digest, why = tried(record)
+        found.append((digest, why))
+        if pixels is not None:
+            cube[n] = _reduced(pixels, record, divisor, linearity, bias, rate)
+            n += 1
+    mean, variance = clipped_mean(cube[:n])[:2] if n else (None, None)
+    return found, mean, variance
 
 
 def _master(
@@ -50,11 +85,36 @@ def _master(
     client: Client | None,
     linearity: Sequence[float] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
-    parts = [(i, j, bias[i:j], rate[i:j]) for i, j in bands(bias.shape, len(records))]
     mean, variance = np.empty_like(bias), np.empty_like(bias)
-    for band, result in each(_combine, parts, records, scale, linearity, client=client):
-        mean[band[0] : band[1]], variance[band[0] : band[1]] = result
+    parts = bands(bias.shape, len(records))
+    for band, result in each(_combine, parts, records, scale, linearity, bias, rate, client=client):
+        mean[slice(*band)], variance[slice(*band)] = result
     return mean, variance
+
+
+def _master_of_usable(
+    records: Sequence[Record],
+    scale: Callable[[Record], float],
+    bias: np.ndarray,
+    client: Client | None,
+    linearity: Sequence[float] = (),
+) -> tuple[list[Record], list[str], tuple[np.ndarray, np.ndarray] | None]:
+    """The frames that can be used, what is wrong with the others, and the master of the former with its variance.
+
+    Frames that fit into one band are read once: they are combined by the task that finds which can be used.
+    """
+    zero = np.zeros_like(bias)
+    scales = [scale(r) for r in records]
+    if len(records) and len(bands(bias.shape, len(records))) == 1:
+        ((_, result),) = run(_combine_usable, [records], scales, linearity, bias, zero, client=client)
+        if not isinstance(result, Failed):  # else one of the frames may be the reason: they are tried alone
+            looks, mean, variance = result
+            found = {r["path"]: look for r, look in zip(records, looks, strict=True)}
+            usable, problems = sorted_out(records, found)
+            return usable, problems, None if mean is None else (mean, variance)
+    usable, problems = usable_of(records, client)
+    scales = [scale(r) for r in usable]
+    return usable, problems, _master(usable, scales, bias, zero, client, linearity) if usable else None
 
 
 def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
@@ -64,6 +124,14 @@ def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
         return alone, []
     lost = ["bias: none can be used"] + ["dark: it cannot be scaled without a bias"] * bool(choice.dark)
     return replace(alone, dark=(), dark_is_pedestal=False), lost
+
+
+def _one(record: Record) -> float:
+    return 1.0
+
+
+def _exposure(record: Record) -> float:
+    return float(record["exposure"])
 
 
 def _dark_of(choice: Choice, darks: Sequence[Record]) -> dict[str, Any]:
@@ -87,31 +155,35 @@ def build(
     usable: dict[str, list[Record]] = {}
     notes, missing = list(choice.notes), list(choice.missing)
     linearity = linearity_of(light)
-    for kind in ("bias", "dark", "flat"):
-        usable[kind], problems = usable_of(getattr(choice, kind), client)
-        notes += [f"{kind} left out: {why}" for why in problems]
-        if problems and not usable[kind]:
-            if kind == "bias":
-                choice, lost = _without_bias(choice, light)
-                missing += lost
-            else:
-                missing.append(f"{kind}: none of {len(problems)} can be used")
 
-    if usable["bias"]:
-        images["bias"], variances["bias"] = _master(
-            usable["bias"], [1.0] * len(usable["bias"]), zero, zero, client
+    def report(kind: str, problems: Sequence[str]) -> None:
+        notes.extend(f"{kind} left out: {why}" for why in problems)
+        if problems and not usable[kind] and kind != "bias":
+            missing.append(f"{kind}: none of {len(problems)} can be used")
+
+    usable["bias"], problems, made = _master_of_usable(choice.bias, _one, zero, client)
+    report("bias", problems)
+    if made:
+        images["bias"], variances["bias"] = made
+    elif problems:
+        choice, lost = _without_bias(choice, light)
+        missing += lost
+    if choice.dark_is_pedestal:
+        usable["dark"], problems, made = _master_of_usable(choice.dark, _one, zero, client)
+        name = "bias"
+    else:
+        usable["dark"], problems, made = _master_of_usable(
+            choice.dark, _exposure, images["bias"], client, linearity
         )
+        name = "dark_rate"
+    report("dark", problems)
+    if made:
+        images[name], variances[name] = made
+    usable["flat"], seen, problems = looks(choice.flat, images["bias"], images["dark_rate"], light, client)
+    report("flat", problems)
     if usable["dark"] and choice.dark_is_pedestal:
-        images["bias"], variances["bias"] = _master(
-            usable["dark"], [1.0] * len(usable["dark"]), zero, zero, client
-        )
         notes.append("there is no bias; the dark is subtracted whole")
-    elif usable["dark"]:
-        exposures = [float(r["exposure"]) for r in usable["dark"]]
-        images["dark_rate"], variances["dark_rate"] = _master(
-            usable["dark"], exposures, images["bias"], zero, client, linearity
-        )
-    flats, levels, problems = good_flats(usable["flat"], images["bias"], images["dark_rate"], light, client)
+    flats, levels, problems = good_flats(usable["flat"], seen, light)
     notes += problems
     if usable["flat"] and not flats:
         missing.append(f"flat: none of {len(problems)} can be used")

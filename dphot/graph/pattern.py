@@ -11,6 +11,7 @@ from ..config import Config
 from ..errors import AlignmentError
 from ..kernels import transform
 from ..kernels.align import match
+from ..kernels.medians import median
 from ..kernels.pattern import fixed_pattern, night_medians, resting_share
 from .frame import trimmed_shape
 from .inputs import bands, each, read, usable_of
@@ -118,7 +119,7 @@ def _motion(glances: Sequence[Glance]) -> list[np.ndarray]:
 
 def _level(record: Record) -> float:
     """Median of a frame."""
-    return float(np.nanmedian(read(record)))
+    return median(read(record))
 
 
 def _medians(
@@ -128,18 +129,22 @@ def _medians(
     base = float(np.median(bias))
     levels = [found[r["path"]] - base for r in frames]
     medians = np.empty((3, *bias.shape), np.float32)
-    parts = [(i, j, bias[i:j], flat[i:j]) for i, j in bands(bias.shape, len(frames))]
-    for (first, last, *_), rows in each(_band_medians, parts, frames, levels, client=client):
+    parts = bands(bias.shape, len(frames))
+    for (first, last), rows in each(_band_medians, parts, frames, levels, bias, flat, client=client):
         medians[:, first:last] = rows
     return medians
 
 
 def _band_medians(
-    band: tuple[int, int, np.ndarray, np.ndarray], records: Sequence[Record], levels: Sequence[float]
+    band: tuple[int, int],
+    records: Sequence[Record],
+    levels: Sequence[float],
+    bias: np.ndarray,
+    flat: np.ndarray,
 ) -> np.ndarray:
     """Medians over a band of rows of frames less bias and their own, flat-shaped levels."""
-    first, last, bias, flat = band
-    cube = np.empty((len(records), *bias.shape), np.float32)
+    rows = slice(*band)
+    cube = np.empty((len(records), *bias[rows].shape), np.float32)
     for i, (record, level) in enumerate(zip(records, levels, strict=True)):
-        cube[i] = read(record)[first:last] - bias - np.float32(level) * flat
+        cube[i] = read(record)[rows] - bias[rows] - np.float32(level) * flat[rows]
     return night_medians(cube)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .sent import sent
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -41,7 +43,8 @@ def run(
     items : sequence
         One task each.
     *shared
-        Further arguments, the same for every task; keep them small (they travel with each).
+        Further arguments, the same for every task. Large arrays are sent to the cluster once; all else travels with
+        each task: keep it small.
     client : distributed.Client, optional
         Where to run; without one, in this process.
     split : callable, optional
@@ -63,10 +66,16 @@ def run(
             yield item, result
         return
 
-    from distributed import KilledWorker, as_completed
+    from distributed import Future, KilledWorker, as_completed
+
+    arguments: list[Any] = []
 
     def submit(batch: Sequence[Any]) -> dict[Any, Any]:
-        futures = [client.submit(function, item, *shared, pure=False, retries=RETRIES) for item in batch]
+        # The death of a worker may have been blamed on an array that it was about to make.
+        lost = [a for a in arguments if isinstance(a, Future) and a.status not in ("pending", "finished")]
+        if lost or not arguments:
+            arguments[:] = [sent(argument, client) for argument in shared]
+        futures = [client.submit(function, item, *arguments, pure=False, retries=RETRIES) for item in batch]
         return dict(zip(futures, batch, strict=True))
 
     waiting = submit(items)
