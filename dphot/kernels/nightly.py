@@ -28,6 +28,8 @@ ENOUGH = 3
 CONTRAST = 4.0
 #: ... and more than chance would have it: steady stars come to it this often (one-sided 4 sigma).
 CHANCE = 3.2e-5
+#: Stars that stand out leave the comparisons one at a time, or this share of them.
+LEAVING = 0.1
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ def _between(
 ) -> tuple[Array, Array, Array]:
     """Scale of each star, the variance of its nightly levels, and what their errors let expect.
 
-    Among few nights one star that changed makes all others seem to have: the worst leaves, one after the other, until
-    none stands out. Each is then seen against those that stayed.
+    Among few nights one star that changed makes all others seem to have: the worst leaves, one after the other (of many
+    stars a share at a time), until none stands out. Each, those that left too, is then seen against those that stayed.
     """
     staying = may.copy()
     while True:
@@ -173,7 +175,9 @@ def _between(
         suspects = _stands_out(spread, own, nights, staying)
         if not suspects.any() or np.count_nonzero(staying) <= 2:
             return _median((levels / found.artificial[:, 0]).T), spread, own
-        staying[np.argmax(np.where(suspects, spread / own, 0.0))] = False
+        worst = np.argsort(np.where(suspects, -spread / own, 0.0), kind="stable")
+        count = min(max(1, int(LEAVING * np.count_nonzero(staying))), np.count_nonzero(suspects))
+        staying[worst[:count]] = False
 
 
 def _stands_out(variance: Array, noise: Array, points: Array, may: NDArray[np.bool_]) -> NDArray[np.bool_]:

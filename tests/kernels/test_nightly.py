@@ -153,3 +153,15 @@ def test_light_curves_without_a_comparison_are_nan():
     nobody = Judgement(blank, brightness(), blank + 1e-4, blank.astype(bool))
     _, diff, _ = light_curves(flux, error, np.ones(flux.shape, bool), nobody, blank + 0.01)
     assert np.isnan(diff).all()
+
+
+def test_many_variables_among_many_stars_are_found_and_no_others():
+    rng = np.random.default_rng(1)
+    nights, stars, varying = 60, 300, 40
+    level = 10 ** rng.uniform(3, 6, stars) * (1 + 0.1 * rng.normal(size=(nights, 1)))
+    error = np.maximum(level**0.5 * 0.1, level * 3e-4)
+    level = level + error * rng.normal(size=level.shape)
+    noise = 3 * error / level
+    level[:, :varying] *= 1 + rng.uniform(0.1, 0.3, varying) * rng.choice([-1, 1], (nights, varying))
+    found = judge(level, error, noise, noise, np.full(level.shape, 9.0)).variable
+    assert np.flatnonzero(found).tolist() == list(range(varying))
