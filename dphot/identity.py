@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -111,7 +112,7 @@ def _digests(paths: Sequence[str]) -> dict[str, str]:
         return {path: file_digest(path) for path in paths}
     import dask
 
-    parts = dask.compute(*(dask.delayed(_digest_batch)(batch) for batch in batches))
+    parts = dask.compute(*(dask.delayed(partial(_digest_batch, batch))() for batch in batches))
     return {path: digest for part in parts for path, digest in part.items()}
 
 

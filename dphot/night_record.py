@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -161,7 +162,12 @@ def site_missing(
 
 def software() -> dict[str, str]:
     """Versions of Python and of the packages that can change a number."""
-    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
+    return dict(_versions())
+
+
+@cache  # to look for packages on the disk takes a tenth of a second
+def _versions() -> tuple[tuple[str, str], ...]:
+    return ("python", platform.python_version()), *((name, version(name)) for name in SOFTWARE)
 
 
 def root_attributes(nights: Sequence[NightSeries], config: Config) -> dict[str, Any]:

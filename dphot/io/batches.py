@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..errors import BucketError, FrameError
@@ -67,6 +68,7 @@ def read_all(
         return read_batch(files, telescope, telescopes)
     import dask
 
-    read = dask.delayed(read_batch)
-    parts = dask.compute(*(read(batch, telescope, telescopes) for batch in batches))
+    # bound arguments: Dask looks into others for what is lazy, file by file
+    reads = (partial(read_batch, batch, telescope, telescopes) for batch in batches)
+    parts = dask.compute(*(dask.delayed(read)() for read in reads))
     return [record for part in parts for record in part]

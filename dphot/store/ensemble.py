@@ -28,6 +28,8 @@ BRIGHTEST = 5
 #: none of them steadier.
 _COMPLETE = 0.9
 _ORDER = ("time", "digest", "path")
+#: Variables of the rows that a summary rests on.
+_ROWS = ("flux", "flux_err", "flags", "frame_flags", "scintillation", *_ORDER)
 
 
 @dataclass
@@ -61,7 +63,7 @@ def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:
     verdict = Verdict()
     last: nightly.Night | None = None
     for night in sorted(set(names)):
-        rows = {str(k): v.values for k, v in ds.isel(time=np.flatnonzero(names == night)).variables.items()}
+        rows = {k: ds.variables[k].values[names == night] for k in _ROWS if k in ds.variables}
         group = root.get(path)
         place = None if group is None else _place(group, night)
         if place is not None:
@@ -97,8 +99,7 @@ def _stored(root: zarr.Group, filter: str, night: str) -> dict[str, np.ndarray]:
     """All rows of a night that the store holds."""
     arrays = dict(root[layout.photometry_group(filter)].arrays())  # type: ignore[union-attr]
     rows = np.flatnonzero(_texts(arrays["night"]) == night)
-    wanted = {"flux", "flux_err", "flags", "frame_flags", "scintillation", *_ORDER} & set(arrays)
-    return {name: np.asarray(arrays[name].oindex[rows]) for name in wanted}
+    return {name: np.asarray(arrays[name].oindex[rows]) for name in _ROWS if name in arrays}
 
 
 def _summarise(rows: dict[str, np.ndarray]) -> nightly.Night:

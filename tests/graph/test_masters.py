@@ -1,5 +1,6 @@
 """Masters against the simulated camera's own maps."""
 
+import collections
 import itertools
 
 import numpy as np
@@ -8,9 +9,11 @@ from astropy.io import fits
 from grid_field import grid_simulation
 
 from dphot import simulate
+from dphot.graph import flats as flat_graph
 from dphot.graph import inputs
 from dphot.graph import masters as graph
 from dphot.io.choice import choose
+from dphot.io.readers import read_record
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,40 @@ def test_a_bias_that_cannot_be_read_after_all(camera):
     ds = graph.build(choose(half, gone), half, None)
     assert not ds.bias.values.any() and [m.split(":")[0] for m in ds.attrs["missing"]] == ["bias", "dark"]
     assert all("no such file" in note for note in ds.attrs["notes"] if note.startswith("bias left out"))
+
+
+@pytest.mark.parametrize("rows", [128, 10])
+def test_frames_that_cannot_be_read_are_left_out_of_the_others_masters(camera, monkeypatch, rows):
+    _, records, light = camera
+    monkeypatch.setattr(inputs, "BAND_BYTES", 4 * 128 * 9 * rows)
+    firsts = [next(r["path"] for r in records if r["type"] == kind) for kind in ("bias", "dark", "flat")]
+    gone = [{**r, "path": f"/nowhere/{r['type']}.fits"} if r["path"] in firsts else r for r in records]
+    ds = graph.build(choose(light, gone), light, None)
+    whole = graph.build(choose(light, [r for r in records if r["path"] not in firsts]), light, None)
+    for name in whole.variables:
+        assert ds[name].values.tobytes() == whole[name].values.tobytes(), name
+    assert ds.attrs["digests"] == whole.attrs["digests"] and not ds.attrs["missing"]
+    lost = [note for note in ds.attrs["notes"] if "left out" in note]
+    assert [note.split()[0] for note in lost] == ["bias", "dark", "flat"]
+    assert all("no such file" in note for note in lost)
+
+
+def test_a_file_is_read_as_few_times_as_can_be(camera, monkeypatch):
+    """Bias and darks once; a flat once for its level, which decides whether it is used, and once to be combined."""
+    _, records, light = camera
+    reads = collections.Counter()
+
+    def counted(record):
+        reads[record["path"]] += 1
+        return read_record(record)
+
+    for module in (inputs, flat_graph):
+        monkeypatch.setattr(module, "read_record", counted)
+    graph.build(choose(light, records), light, None)
+    times = {
+        kind: {reads[r["path"]] for r in records if r["type"] == kind} for kind in ("bias", "dark", "flat")
+    }
+    assert times == {"bias": {1}, "dark": {1}, "flat": {2}}
 
 
 @pytest.fixture
