@@ -57,9 +57,9 @@ def test_the_precision_page_shows_what_is_asked(tmp_path):
 
 @pytest.mark.slow
 def test_a_month_of_nights_comes_back_as_it_was_put_in(tmp_path):
-    result = results_of("month.py", "--folder", tmp_path, "--nights", 13, folder=tmp_path)
-    # of 13 nights one showed another field; another was clouded out, and keeps its rows
-    assert (result["nights"], result["frames"]) == (12, 12 * 12)
+    result = results_of("month.py", "--folder", tmp_path, "--nights", 12, folder=tmp_path)
+    # of 12 nights one showed another field; another was clouded out, and keeps its rows
+    assert (result["nights"], result["frames"]) == (11, 11 * 12)
     assert result["again"] == 0 and result["late"] == [4, 12] and result["clouds"] == [12, 0]
     assert result["killed"] and result["commits_of_the_killed"] == 0
     assert "none of 12 frames" in result["refused"] and "deg away from the store's" in result["refused"]
@@ -69,7 +69,7 @@ def test_a_month_of_nights_comes_back_as_it_was_put_in(tmp_path):
     assert result["rollback"]["frames_changed"] == 0
     (when, star), (began, true_star) = result["demoted"], result["began"]
     assert star == true_star and began <= when
-    assert 120 < result["frames_used"] <= 132 and 0.9 < result["rms"] / result["expected"] < 1.25
+    assert 110 < result["frames_used"] <= 120 and 0.9 < result["rms"] / result["expected"] < 1.25
     assert result["night_rms"] < 1.5 and result["night_rms_first_look"] > 5  # ppt
     assert result["explained"] == "same" and result["problems"] == 0 and result["would_go"] > 12
     assert (tmp_path / "month.html").read_text().startswith("<!")

@@ -73,11 +73,24 @@ def open_stream(path: str) -> tuple[BinaryIO, int | None]:
     return file, length
 
 
+class _SmallPieces:
+    """As much of a file as gzip needs, a few kilobytes at a time: newer Pythons would ask for 128 of a header's 3."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(min(size, io.DEFAULT_BUFFER_SIZE))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+
 class _Gzip(gzip.GzipFile):
     """A gzip stream that closes the file beneath it."""
 
     def __init__(self, file: BinaryIO):
-        super().__init__(fileobj=file, mode="rb")
+        super().__init__(fileobj=cast(BinaryIO, _SmallPieces(file)), mode="rb")
         self._beneath = file
 
     def close(self) -> None:

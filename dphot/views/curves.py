@@ -56,16 +56,13 @@ def plot(
     low, high = drawn.curve_limits(c, bins, truth)
     outside = int((bad & ((c.flux < low) | (c.flux > high))).sum())
     layers = [*style.marks(c.flips)]
+    binned = c.has_bins(bins)
+    looks: dict[str, Any] = {"color": palette.SKY, "alpha": 0.45, "size": 14}
+    looks = (
+        looks if binned else {"color": palette.BLUE, "alpha": 0.8, "size": 20}
+    )  # nothing lies on the frames
     layers.append(
-        style.points(
-            c.time[good],
-            c.flux[good],
-            f"frames ({good.sum()})",
-            _hover(c, good),
-            color=palette.SKY,
-            alpha=0.45,
-            size=14,
-        )
+        style.points(c.time[good], c.flux[good], f"frames ({good.sum()})", _hover(c, good), **looks)
     )
     if bad.any():
         label = f"flagged ({bad.sum()}" + (f", {outside} outside the plot)" if outside else ")")
@@ -85,7 +82,7 @@ def plot(
         layers.append(
             style.line(*drawn.truth_line(c, truth), "injected", color=palette.ORANGE, line_width=2.5)
         )
-    if c.has_bins(bins):
+    if binned:
         t, f, e, n = c.bins(bins)
         layers.append(style.bars(t, f, e, color=palette.BLUE, line_width=1.4))
         table = {"time": t + c.offset, "flux": f, "error": e, "frames": n}

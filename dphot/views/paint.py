@@ -38,15 +38,10 @@ def light_curve(axis: Axes, c: select.Curve, bins: float, truth: np.ndarray | No
     low, high = drawn.curve_limits(c, bins, truth)
     for x in c.flips:
         axis.axvline(x, color=palette.MUTED, linestyle="--", linewidth=1)
-    axis.plot(
-        c.time[c.good],
-        c.flux[c.good],
-        ".",
-        color=palette.SKY,
-        alpha=0.5,
-        ms=4,
-        label=f"frames ({c.good.sum()})",
-    )
+    binned = c.has_bins(bins)
+    colour, opacity, size = (palette.SKY, 0.5, 4) if binned else (palette.BLUE, 0.8, 5)
+    label = f"frames ({c.good.sum()})"
+    axis.plot(c.time[c.good], c.flux[c.good], ".", color=colour, alpha=opacity, ms=size, label=label)
     if c.flagged.any():
         axis.plot(
             c.time[c.flagged],
@@ -58,7 +53,7 @@ def light_curve(axis: Axes, c: select.Curve, bins: float, truth: np.ndarray | No
         )
     if truth is not None:
         axis.plot(*drawn.truth_line(c, truth), color=palette.ORANGE, linewidth=2, label="injected")
-    if c.has_bins(bins):
+    if binned:
         t, f, e, _ = c.bins(bins)
         axis.errorbar(
             t,
