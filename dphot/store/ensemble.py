@@ -124,10 +124,12 @@ def _write(root: zarr.Group, path: str, night: str, place: int | None, summary: 
     label = np.array([night], np.dtypes.StringDType())
     if path not in root:
         group = root.create_group(path)
-        encodings.create(group, "night", ("night",), label, {}, (1024,))
-        for name, value in values.items():
-            chunks = (_NIGHTS, value.shape[1], min(value.shape[2], _STARS))
-            encodings.create(group, name, ("night", "aperture", "star"), value, {}, chunks)
+        dims = ("night", "aperture", "star")
+        new = {
+            name: encodings.New(dims, value, {}, (_NIGHTS, value.shape[1], min(value.shape[2], _STARS)))
+            for name, value in values.items()
+        }
+        encodings.create(group, {"night": encodings.New(dims[:1], label, {}, (1024,)), **new})
         return
     arrays = dict(root[path].arrays())  # type: ignore[union-attr]
     for name, value in {"night": label, **values}.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -68,7 +68,7 @@ def read_rows(session: Any, group: str, names: Sequence[str]) -> xr.Dataset:
 
 
 def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
-    """A group as a Dataset of Dask arrays, whose chunks are whole stored ones.
+    """A group as a Dataset of Dask arrays, whose chunks are whole stored ones, several where these are small.
 
     Parameters
     ----------
@@ -95,12 +95,21 @@ def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
     lazy = {}
     for name in set(ds.variables) - set(ds.indexes):
         variable = ds.variables[name]
-        sizes = dict(zip(variable.dims, variable.encoding.get("chunks") or variable.shape, strict=True))
-        if rows is not None and "time" in sizes:
-            sizes["time"] = rows
+        sizes = _chunks(variable, rows)
         # named by commit and place: without a name, Dask would hash what the array refers to
         lazy[name] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
     return _tidy(ds.assign(lazy))
+
+
+def _chunks(variable: xr.Variable, rows: int | None) -> dict[Hashable, int]:
+    """Sizes of the Dask chunks of a stored variable; each costs Dask a millisecond, however small it is."""
+    sizes = dict(zip(variable.dims, variable.encoding.get("chunks") or variable.shape, strict=True))
+    if rows is None or "time" not in sizes:
+        return sizes
+    sizes["time"] = rows
+    if len(sizes) > 1:  # all stars, but no more apertures than are stored together: a light curve needs one
+        sizes[variable.dims[-1]] = variable.shape[-1]
+    return sizes
 
 
 def _connect(session: Any, group: str) -> xr.Dataset:

@@ -28,9 +28,11 @@ def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
     _refuse_copies(path, encoded, None)
     if path not in root:
         group = root.create_group(path, attributes={**encodings.dataset_attrs(ds), "filter": filter})
-        for name, (values, attrs) in encoded.items():
-            chunks = encodings.series_chunks(dims[name], values.shape)
-            encodings.create(group, name, dims[name], values, attrs, chunks)
+        new = {
+            name: encodings.New(dims[name], values, attrs, encodings.series_chunks(dims[name], values.shape))
+            for name, (values, attrs) in encoded.items()
+        }
+        encodings.create(group, new)
         return
     group = root[path]  # type: ignore[assignment]
     arrays = dict(group.arrays())
@@ -42,7 +44,7 @@ def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
             shape = (rows, *values.shape[1:])
             blank = np.full(shape, encodings.fill_value(values.dtype), dtype=values.dtype)
             chunks = encodings.series_chunks(dims[name], values.shape)
-            arrays[name] = encodings.create(group, name, dims[name], blank, attrs, chunks)
+            arrays |= encodings.create(group, {name: encodings.New(dims[name], blank, attrs, chunks)})
         if dims[name][:1] == ("time",):
             extend(arrays[name], values)
 
@@ -216,8 +218,11 @@ def _add_columns(root: zarr.Group, path: str, n: int, columns: dict[str, Any], a
     _refuse_copies(path, encoded, None)
     if path not in root:
         group = root.create_group(path, attributes=attrs)
-        for name, (values, more) in encoded.items():
-            encodings.create(group, name, ("time",), values, more, (max(256, n),))
+        chunks = (max(256, n),)
+        new = {
+            name: encodings.New(("time",), values, more, chunks) for name, (values, more) in encoded.items()
+        }
+        encodings.create(group, new)
         return 0
     arrays = {name: a for name, a in root[path].arrays() if name != "raw"}  # type: ignore[union-attr]
     if set(arrays) != set(encoded):
@@ -253,8 +258,9 @@ def write_record(root: zarr.Group, night: str, text: str) -> None:
     """
     if layout.NIGHTS not in root:
         group = root.create_group(layout.NIGHTS)
-        for name, chunk in (("night", 1024), ("record", 1)):
-            encodings.create(group, name, ("night",), np.array([], np.dtypes.StringDType()), {}, (chunk,))
+        none = np.array([], np.dtypes.StringDType())
+        chunks = {"night": 1024, "record": 1}
+        encodings.create(group, {k: encodings.New(("night",), none, {}, (n,)) for k, n in chunks.items()})
     arrays: dict[str, zarr.Array] = dict(root[layout.NIGHTS].arrays())  # type: ignore[union-attr]
     names = [str(n) for n in np.asarray(arrays["night"][:])]
     if night in names:
