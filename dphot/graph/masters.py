@@ -39,21 +39,26 @@ def _combine(
     rows = slice(*band)
     cube = np.empty((len(records), *bias[rows].shape), np.float32)
     for i, record in enumerate(records):
-        cube[i] = _reduced(read(record)[rows], record, scale[i], linearity, bias[rows], rate[rows])
+        _reduce(read(record)[rows], record, scale[i], linearity, bias[rows], rate[rows], cube[i])
     mean, variance, _ = clipped_mean(cube)
     return mean, variance
 
 
-def _reduced(
+def _reduce(
     pixels: np.ndarray,
     record: Record,
     scale: float,
     linearity: Sequence[float],
     bias: np.ndarray,
     rate: np.ndarray,
-) -> np.ndarray:
+    out: np.ndarray,
+) -> None:
+    """``(pixels - bias - rate t) / scale`` into `out`."""
+    if scale == 1.0 and not (linearity or bias.any() or rate.any()):
+        out[...] = pixels
+        return
     t = float(record["exposure"]) if rate.any() else 0.0
-    return calibrate(pixels, bias, rate, np.full_like(bias, scale), t, linearity)
+    out[...] = calibrate(pixels, bias, rate, np.full_like(bias, scale), t, linearity)
 
 
 def _combine_usable(
@@ -71,7 +76,7 @@ def _combine_usable(
         pixels, digest, why = tried(record)
         found.append((digest, why))
         if pixels is not None:
-            cube[n] = _reduced(pixels, record, divisor, linearity, bias, rate)
+            _reduce(pixels, record, divisor, linearity, bias, rate, cube[n])
             n += 1
     mean, variance = clipped_mean(cube[:n])[:2] if n else (None, None)
     return found, mean, variance

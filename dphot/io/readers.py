@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BucketError, FrameError
+from ..kernels.byteorder import to_native
 from . import files
 from .bayer import own_pixels
 from .cards import Header, find_image, number
@@ -274,11 +275,7 @@ def _native(stored: NDArray[Any], header: Header, path: str) -> NDArray[Any]:
         return _scaled(stored, header)
     if stored.dtype.itemsize == 1:
         return np.bitwise_xor(stored, 0x80).view("i1") if wanted.kind == "i" else stored.copy()
-    native = stored.byteswap(inplace=stored.flags.writeable).view(stored.dtype.newbyteorder("="))
-    if wanted.kind == "u":  # adding half the range is flipping the highest bit
-        native = native.view(wanted)
-        native ^= wanted.type(1 << (8 * wanted.itemsize - 1))
-    return native
+    return to_native(stored, wanted.kind == "u")
 
 
 def _scaled(stored: NDArray[Any], header: Header) -> NDArray[Any]:
