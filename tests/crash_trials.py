@@ -1,10 +1,12 @@
 """Kill an append at random moments, look at the store, try again: is it as if nothing had happened?
 
-A process that has all kernels in memory, and has never touched a store, forks: one child appends and is killed, one looks
-and tries again. Run as ``crash_trials.py FOLDER KILLS SEED [SCHEDULER NANNY ...]``; prints what went wrong as JSON.
+A process that has all kernels in memory, and has never touched a store, forks: one child appends and is killed, one looks,
+one tries again, and is killed too or goes on to the end. Run as ``crash_trials.py FOLDER KILLS SEED [SCHEDULER NANNY ...]``; prints what went wrong as JSON.
 """
 
+import gc
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -30,8 +32,7 @@ SETTINGS = {"apertures": (1.0, 2.0), "max_stars": 8}
 
 def check(store):
     """No frame is there twice, or in one place only."""
-    for name in store.photometry:
-        obs = store.photometry[name]
+    for name, obs in store.photometry.items():
         digests, nights, paths = (list(obs[k].values) for k in ("digest", "night", "path"))
         assert len(set(digests)) == len(digests), "a frame is there twice"
         held = {(n, str(p)) for n, ds in store.frames[name].items() for p in ds.path.values}
@@ -43,18 +44,17 @@ def check(store):
 
 def contents(store):
     """A digest of what a store holds, history apart."""
-    images = {f"stack {f} {n}": a for f in store.stack for n, a in store.stack[f].items()}
-    images |= {f"raw {f} {n}": ds.raw for f in store.frames for n, ds in store.frames[f].items()}
-    images |= {
-        f"{name} {k}": ds[k] for name, ds in store.masters.items() for k in ("bias", "dark_rate", "flat")
-    }
-    for name, obs in store.photometry.items():
-        images |= {f"{name} {k}": v for k, v in obs.variables.items()}
+    held = {f"photometry {f}": obs for f, obs in store.photometry.items()}
+    held |= {f"raw {f} {n}": ds for f, nights in store.frames.items() for n, ds in nights.items()}
+    held |= {f"stack {f} {n}": a.to_dataset() for f, nights in store.stack.items() for n, a in nights.items()}
+    held |= {f"masters {n}": ds for n, ds in store.masters.items()}
+    with dask.config.set(scheduler="synchronous"):
+        (held,) = dask.compute(held)
     sha = hashlib.sha256()
-    for name in sorted(images):
-        values = np.asarray(images[name])
+    for place, name in sorted((place, name) for place, ds in held.items() for name in ds.variables):
+        values = held[place].variables[name].values
         text = repr(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes()
-        sha.update(name.encode() + text)
+        sha.update(f"{place} {name}".encode() + text)
     return sha.hexdigest()
 
 
@@ -92,26 +92,30 @@ def work(place, folders, where, steps):
     return {}
 
 
-def look_and_retry(place, folders, where, whole):
-    """The store opens, holds whole commits, and a retry, in steps of any size, makes it what it would have been."""
+def look(place):
+    """The store opens, and holds whole commits: how many."""
     try:
-        before = dphot.open(place)
+        store = dphot.open(place)
     except StoreError as error:
         assert "no such store" in str(error), error  # killed before there was one
-        before = None
-    commits = 0 if before is None else len(before.history())
-    if before is not None:
-        check(before)
+        return {"commits": 0}
+    check(store)
+    return {"commits": len(store.history())}
+
+
+def retry(place, folders, where, whole):
+    """Another try, in steps of any size, makes the store what it would have been."""
     work(place, folders, where, False)
     after = dphot.open(place)
-    check(after)
     assert contents(after) == whole, "the retry gives other bits"
     assert all(r["complete"] for r in after.nights), "a night is not complete"
-    return {"commits": commits}
+    return {}
 
 
 def warm(folder):
-    """Load every kernel, without a store."""
+    """Load every kernel, and the modules that a run imports on its way, without a store."""
+    for module in ("dask.dataframe", "pyarrow.dataset", "tqdm.auto"):
+        importlib.import_module(module)
     with dask.config.set(scheduler="synchronous"):
         table = dphot.scan(folder, store=False)
         lights, config = table.lights, Config().patch(**SETTINGS)
@@ -152,47 +156,57 @@ def killed(child, moment, victims, nannies, rng):
 
 
 def main(place, kills, seed, scheduler="", *nannies):
-    place, rng = Path(place), random.Random(int(seed))
+    place, kills, rng = Path(place), int(kills), random.Random(int(seed))
     folders = simulate.write_nights(
         place / "raw", nights=2, frames=3, size=80, seed=3, stars=14, bias=2, darks=2, flats=2, clouds=0
     )
     warm(folders[0])
+    gc.freeze()  # or every child copies all memory, to look for garbage
     where = {"scheduler": scheduler} if scheduler else {"workers": 0}
     answer_of(in_child(work, place / "whole", folders, where, False))
     whole = answer_of(in_child(lambda: contents(dphot.open(place / "whole"))))
     answer_of(in_child(work, place / "base", folders[:1], where, False))
     took, problems, seen = {}, [], {"trials": 0, "killed": 0, "commits": {}}
+
+    def tries(store, kind):
+        """Try, be killed, look, and try again, killed once more in half the cases; what went wrong."""
+        first = True
+        while seen["killed"] < kills:
+            victims = rng.choice(["coordinator", "worker", "both"]) if nannies else "coordinator"
+            started, share = time.monotonic(), rng.random() if kind in took else np.inf
+            child = in_child(work, store, folders, where, kind[0])
+            was_killed = killed(child, started + share * took.get(kind, 1.0), victims, nannies, rng)
+            answer = answer_of(child)
+            ended = not was_killed or victims == "worker"
+            found = answer_of(in_child(look, store))
+            if "error" in found or (ended and answer):
+                return {"share": share, "victims": victims, **found, **(answer if ended else {})}
+            if not was_killed:
+                if first:  # the shortest: the first run is longer than those that follow
+                    took[kind] = min(took.get(kind, np.inf), time.monotonic() - started)
+                break
+            first = False
+            seen["killed"] += 1
+            seen["commits"][found["commits"]] = seen["commits"].get(found["commits"], 0) + 1
+            if rng.random() < 0.5:
+                break
+        return answer_of(in_child(retry, store, folders, where, whole))
+
     kinds = [(steps, fresh) for steps in (False, True) for fresh in (False, True)]
     # each kind of run once to its end, for the time that it takes; then as many trials as give so many kills
-    for trial in range(len(kinds) + 3 * int(kills)):
+    for trial in range(len(kinds) + 3 * kills):
         steps, fresh = kind = kinds[trial] if trial < len(kinds) else rng.choices(kinds, (3, 1, 3, 1))[0]
-        if seen["killed"] == int(kills):
+        if seen["killed"] == kills:
             break
         store = place / f"trial-{trial}"
         if not fresh:
             shutil.copytree(place / "base", store)
-        victims = rng.choice(["coordinator", "worker", "both"]) if nannies else "coordinator"
-        started, share = time.monotonic(), rng.random() if kind in took else np.inf
-        child = in_child(work, store, folders, where, steps)
-        was_killed = killed(child, started + share * took.get(kind, 1.0), victims, nannies, rng)
-        answer = answer_of(child)
-        if not was_killed:  # the shortest: the first run is longer than those that follow
-            took[kind] = min(took.get(kind, np.inf), time.monotonic() - started)
-        if was_killed and rng.random() < 0.2:  # and the next try, too
-            child = in_child(work, store, folders, where, steps)
-            killed(child, time.monotonic() + rng.random() * took[kind], "coordinator", nannies, rng)
-            answer_of(child)
-        found = answer_of(in_child(look_and_retry, store, folders, where, whole))
-        if (not was_killed or victims == "worker") and answer:
-            found = {**found, **answer}
+        found = tries(store, kind)
         seen["trials"] += 1
-        seen["killed"] += was_killed
-        if "error" in found:
-            problems.append({"trial": trial, "kind": kind, "share": share, "victims": victims, **found})
-            continue
-        shutil.rmtree(store)
-        if was_killed:
-            seen["commits"][found["commits"]] = seen["commits"].get(found["commits"], 0) + 1
+        if found:
+            problems.append({"trial": trial, "kind": kind, **found})
+        else:
+            shutil.rmtree(store)
     print(json.dumps({**seen, "problems": problems[:5]}))
 
 
