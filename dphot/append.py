@@ -102,8 +102,8 @@ def append(
     Raises
     ------
     InputError
-        If there are no lights; if a setting differs from the store's; or (`OtherField`) if a night shows another
-        field, with the numbers: nothing of that night is stored.
+        If there are no lights; if a setting differs from the store's; or (`OtherField`) if a night, or what
+        comes late of one, shows another field, with the numbers: none of those frames is stored.
     BucketError
         If the bucket of the frames cannot be reached or read.
     StoreError

@@ -151,7 +151,8 @@ class _Night:
         self.reference: xr.Dataset | None = tx.read(REFERENCE) if REFERENCE in tx.root else None
         self.had_reference = self.reference is not None
         before = tx.read_night(night)
-        self.is_new = before is None
+        self.goes_on = before is not None and not before.get("complete", True)
+        """Whether a crash cut the night short: what is left belongs to what is there."""
         self.before: dict[str, Record] = {r["filter"]: r for r in (before or {"series": []})["series"]}
         self.records: dict[str, Record] = {}
         self.unaligned: list[other_field.Suspect] = []
@@ -174,7 +175,7 @@ class _Night:
                 waiting.append(series)
             if waiting:
                 self._step_if_due()
-        if self.had_reference and self.is_new and not self.aligned:
+        if self.had_reference and not self.goes_on and not self.aligned:
             assert self.reference is not None
             other_field.refuse(self.unaligned, self.reference, self.config, self.client, self.steps)
         self._write_record(complete=True)

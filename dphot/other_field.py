@@ -1,6 +1,7 @@
 """Frames that do not belong to a store: of another camera, or of another field. Refused with the numbers.
 
-A night whose every frame is bad, by clouds or trailed stars, is none of these: it is kept, as flagged rows.
+A night whose every frame is bad, by clouds or trailed stars, is none of these: it is kept, as flagged rows. So are late
+frames of a night.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ def refuse(
     client: Client | None,
     steps: Sequence[Step],
 ) -> None:
-    """Of a night of which no frame matches the reference: refuse it if it shows another field.
+    """Of frames of a night of which none matches the reference: refuse them if they show another field.
 
-    It does where the headers point elsewhere, or where most of its frames show plenty of stars, neither blurred nor
-    trailed. Where there are few, clouds may have left them.
+    They do where the headers point elsewhere, or where most of them show plenty of stars, neither blurred nor trailed.
+    Where there are few, clouds may have left them.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def refuse(
     raise OtherField(
         f"night {first.record['night'] or 'unknown'}: none of {len(unaligned)} frames with stars shows the store's "
         f"field. {basename(first.record['path'])} has {stars[shown]} stars, the reference {reference.sizes['match']}; "
-        f"{first.row['note']}{where}. Nothing of it was stored: reduce another field into a store of its own"
+        f"{first.row['note']}{where}. None of them was stored: reduce another field into a store of its own"
     )
 
 

@@ -13,7 +13,7 @@ from astropy.io import fits
 from same_bits import same_bits, same_stores
 
 import dphot
-from dphot import cli, night, simulate
+from dphot import cli, night, other_field, simulate
 from dphot.errors import InputError, StoreError
 from dphot.flags import FrameFlag
 from dphot.store import Store
@@ -183,6 +183,29 @@ def test_frames_of_another_field_are_refused_with_the_numbers(nights, store, tmp
     # the other night of the same call is there; of this one there is nothing
     assert [n["night"] for n in dphot.open(store.path).nights] == [DAYS[0], DAYS[2]]
     assert n_commits(store) == before + 1
+
+
+def test_late_frames_of_another_field_are_refused_and_clouded_ones_are_kept(nights, store, tmp_path):
+    (other,) = simulate.write_nights(tmp_path, frames=2, night=0, **{**SMALL, "seed": 99, "stars": 60})
+    before = n_commits(store)
+    with pytest.raises(
+        other_field.OtherField, match=r"none of 2 frames.* stars, the reference .*None of them"
+    ):
+        store.append([str(p) for p in lights(other)], workers=0)
+    assert n_commits(store) == before and store.photometry["r"].sizes["time"] == 5
+    late = tmp_path / "late"
+    late.mkdir()
+    for path in lights(nights[0])[:2]:
+        edit(Path(shutil.copy(path, late)), clouded)
+    done = store.append(late, workers=0)
+    assert (done.frames, done.frames_used, done.nights) == (2, 0, (DAYS[0],))
+    assert (store.photometry["r"].frame_flags.values & FrameFlag.FEW_STARS > 0).sum() == 2
+    # a night of clouds alone is no exception
+    (other,) = simulate.write_nights(tmp_path, frames=2, night=1, **{**SMALL, "seed": 99, "stars": 60})
+    edit(Path(shutil.copy(lights(nights[1])[0], late / "next.fits")), clouded)
+    assert store.append(late, workers=0).frames == 1
+    with pytest.raises(other_field.OtherField, match="none of 2 frames"):
+        store.append([str(p) for p in lights(other)], workers=0)
 
 
 def test_a_header_that_points_elsewhere_tells_another_field_from_clouds(store, later):
