@@ -48,7 +48,9 @@ def exists(path: str) -> bool:
 
 def is_repository(path: str) -> bool:
     """Whether an Icechunk repository is there (see `Store.is_one`)."""
-    return exists(path) and (repository.is_remote(path) or repository.is_local(path))
+    # a bucket as a whole holds frames, and stores under prefixes
+    named = repository.names_place(path) and exists(path)
+    return named and (repository.is_remote(path) or repository.is_local(path))
 
 
 def refuse_existing(path: str, overwrite: bool) -> bool:

@@ -41,6 +41,17 @@ def is_local(path: str) -> bool:
     return (Path(path) / "refs").is_dir() or (Path(path) / "repo").exists()
 
 
+def names_place(path: str) -> bool:
+    """Whether a path could be that of a store: in a bucket it has a prefix."""
+    return not is_remote(path) or all(_place(path))
+
+
+def _place(path: str) -> tuple[str, str]:
+    """Bucket and prefix of a store in a bucket; empty where the path does not name them."""
+    bucket, _, prefix = path.removeprefix("s3://").strip("/").partition("/")
+    return bucket, prefix
+
+
 def storage(path: str) -> icechunk.Storage:
     """The place of a store.
 
@@ -58,7 +69,7 @@ def storage(path: str) -> icechunk.Storage:
     """
     if not is_remote(path):
         return icechunk.local_filesystem_storage(str(Path(path).absolute()))
-    bucket, _, prefix = path.removeprefix("s3://").strip("/").partition("/")
+    bucket, prefix = _place(path)
     if not bucket or not prefix:
         raise StoreError(f"{path}: name a bucket and a prefix, s3://bucket/prefix")
     url = endpoint()
