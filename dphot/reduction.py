@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from . import cluster, kept, planning
 from .append import commit_nights
 from .config import Config
+from .errors import DphotError
 from .graph.steps import Step, load_steps
 from .io.frames import FrameTable, scan
 from .night_record import root_attributes
 from .progress import Progress
-from .store import Store
+from .store import Store, making
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -90,7 +90,7 @@ def reduce(
             with cluster.connect(workers, scheduler) as found:
                 commit_nights(nights, created, settled, found, chain, progress)
     except BaseException:
-        _remove(created, unless_filled=not replacing)
+        _remove(created, not replacing, progress)
         raise
     if replacing:
         Store.replace(store, by=place)
@@ -106,8 +106,11 @@ def _planned(frames: Any, config: Config, progress: Progress) -> list[planning.N
     return nights
 
 
-def _remove(store: Store, unless_filled: bool) -> None:
+def _remove(store: Store, unless_filled: bool, progress: Progress) -> None:
     """Remove a store just made, which would only be in the way of the next try; nights that got into it may keep it."""
-    store.refresh()
-    if not (unless_filled and store.nights) and Path(store.path).is_dir():
-        shutil.rmtree(store.path)
+    try:
+        store.refresh()
+        if not (unless_filled and store.nights):
+            making.discard(store.path)
+    except (DphotError, OSError) as error:  # the run's own error is the one to tell
+        progress.say(f"{store.path}: is left without a night, and could not be removed: {error}")

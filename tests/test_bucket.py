@@ -24,10 +24,12 @@ from astropy.io import fits
 from flaky_server import flaky
 
 import dphot
+from dphot import cli
 from dphot.checking import check
-from dphot.errors import BucketError, FrameError, InputError
+from dphot.errors import BucketError, FrameError, InputError, StoreError
 from dphot.flags import FrameFlag
 from dphot.formats import export
+from dphot.graph.reference import NoReference
 from dphot.io import files
 from dphot.io.bucket import FIRST_READ, ObjectFile
 from dphot.io.readers import file_digest, read_frame, read_header, read_pixels
@@ -447,6 +449,65 @@ def test_frames_and_store_in_a_bucket_give_the_bits_of_the_folder(bucket, server
     assert there.append(f"{raw}/2/", workers=0).frames == 0
     assert check(there)[1]["missing"] == [f"{raw}/2/{light}"]
     assert explain(there, str(obs.time.values[0]))["frame"]["file"] == "same"
+
+
+def keys(address: str) -> list[str]:
+    found = boto3_client().list_objects_v2(Bucket=place(address)["Bucket"], Prefix=place(address)["Key"])
+    return sorted(one["Key"] for one in found.get("Contents", []))
+
+
+@pytest.mark.slow
+def test_frames_at_the_root_of_a_bucket_are_reduced(bucket, tmp_path):
+    boto3_client().create_bucket(Bucket="rooted")
+    (night,) = small_nights(tmp_path / "raw")
+    upload(night, "s3://rooted")
+    here = dphot.reduce(night, tmp_path / "here.dphot", workers=0)
+    for i, root in enumerate(("s3://rooted", "s3://rooted/")):
+        there = tmp_path / f"{i}.dphot"
+        assert cli.main(["reduce", root, "--store", str(there), "--workers", "0", "--quiet"]) == 0
+        same_numbers(here, Store.open(there))
+        assert check(Store.open(there))[0] == []
+    # beside the frames, under a prefix of its own
+    beside = dphot.reduce("s3://rooted", "s3://rooted/field", workers=0)
+    same_numbers(here, beside)
+    assert beside.append("s3://rooted", workers=0).frames == 0
+    with pytest.raises(StoreError, match="name a bucket and a prefix"):
+        dphot.reduce(night, "s3://rooted", workers=0)
+
+
+@pytest.mark.slow
+def test_a_reduction_that_fails_leaves_nothing_of_its_own_in_the_bucket(bucket, tmp_path):
+    first, second = small_nights(tmp_path, nights=2)
+    path = f"{bucket}/failing"
+    put(f"{path}-2/chunks/0C7SBDZY084SHH4H6FV0", b"x")
+    others = [
+        f"{path}/{name}"
+        for name in ("chunks/notes.txt", "light.fits", "refs/other/ref.json", "deep/config.yaml")
+    ]
+
+    def stop(image, record):
+        for address in others:  # they come while the store is made
+            put(address, b"x")
+        raise KeyboardInterrupt
+
+    for error, options in ((NoReference, {"min_stars": 1000}), (KeyboardInterrupt, {"steps": [stop]})):
+        before = keys(path)
+        with pytest.raises(error):
+            dphot.reduce(first, path, workers=0, **options)
+        assert keys(path) == sorted({*before, *(place(a)["Key"] for a in others * ("steps" in options))})
+        assert not Store.exists(path)
+    for address in others:
+        boto3_client().delete_object(**place(address))
+
+    def stop_later(image, record):
+        if record["night"] == "2026-03-15":
+            raise KeyboardInterrupt
+        return image
+
+    with pytest.raises(KeyboardInterrupt):
+        dphot.reduce([first, second], path, workers=0, reference=0, steps=[stop_later])
+    assert [night["night"] for night in Store.open(path).nights] == ["2026-03-14"]
+    assert keys(f"{path}-2/")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Objects of an S3-compatible bucket: listed, looked at, and read, whole or in part.
+"""Objects of an S3-compatible bucket: listed, looked at, read, whole or in part, and deleted.
 
 Where the bucket is, and the credentials, tell the usual environment variables (``AWS_ENDPOINT_URL_S3``,
 ``AWS_ENDPOINT_URL``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, ``AWS_ACCESS_KEY_ID`` ...) or a profile, as for a store.
@@ -13,7 +13,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,23 @@ def read(address: str, start: int = 0, stop: int | None = None) -> tuple[memoryv
         if start == 0 and stop and _code(str(error)) == "InvalidRange":
             return memoryview(b""), 0
         raise _failure(address, error) from error
+
+
+def delete(addresses: Sequence[str]) -> None:
+    """Delete objects of one bucket.
+
+    Raises
+    ------
+    OSError, BucketError
+        As `status`; some may be deleted then.
+    """
+    if not addresses:
+        return
+    store, _ = _open(addresses[0])
+    try:
+        store.delete([_open(address)[1] for address in addresses])
+    except Exception as error:
+        raise _failure(addresses[0], error) from error
 
 
 class ObjectFile(io.RawIOBase):

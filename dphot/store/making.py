@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,14 @@ import icechunk
 import zarr
 
 from ..errors import StoreError
+from ..io import bucket
 from ..schema import FORMAT_VERSION
 from . import encodings, layout, lock, opening, repository
+
+#: Names of what Icechunk keeps under a prefix.
+_OBJECT = re.compile(
+    r"config\.yaml|refs/branch\.[^/]+/ref\.json|(snapshots|transactions|manifests|chunks)/[0-9A-Z]{20}"
+)
 
 
 def create(path: str, attrs: Mapping[str, Any], overwrite: bool) -> None:
@@ -73,6 +80,25 @@ def replace(path: str, by: str) -> None:
         with lock.exclusive(folder, wait=0):
             _delete(folder)
         repository.folder(by).rename(folder)
+
+
+def discard(path: str) -> None:
+    """Delete a store that was just made, and nothing else that has come under its prefix of a bucket since.
+
+    Raises
+    ------
+    StoreError, BucketError
+        If it cannot be deleted.
+    """
+    if not repository.is_remote(path):
+        with repository.errors(path):
+            shutil.rmtree(repository.folder(path))
+        return
+    root = path.rstrip("/") + "/"  # Icechunk makes a repository in an empty prefix only
+    own = [name for name, _, _ in bucket.objects(root) if _OBJECT.fullmatch(name.removeprefix(root))]
+    # without its references no half of it is ever found
+    for refs in (True, False):
+        bucket.delete([name for name in own if name.startswith(f"{root}refs/") == refs])
 
 
 def _initialise(path: str, attributes: dict[str, Any]) -> None:
