@@ -65,6 +65,8 @@ def commit_line(commit: Commit, tags: Sequence[str] = ()) -> str:
         for name, stars in facts.get(key, {}).items():
             plural = "s" * (len(stars) > 1)
             parts.append(f"{word} star{plural} {', '.join(map(str, stars))}{_within(name)}")
+    if came := facts.get("superseded"):
+        parts.append(f"{len(came)} file{'s' * (len(came) > 1)} in the place of what could not be read")
     if tags:
         parts.append(f"tag {', '.join(tags)}")
     if commit.state:

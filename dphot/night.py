@@ -18,18 +18,19 @@ import xarray as xr
 from . import other_field, planning
 from .calibration import masters as make_masters
 from .config import Config
-from .errors import CalibrationError, InputError
+from .errors import CalibrationError
 from .flags import FrameFlag
 from .graph import reference as references
 from .graph.assemble import instants, judge_clouds, photometry_dataset
 from .graph.chunks import Slots, Stack, Task, measure_night
-from .graph.context import KEPT, Handle, digest, masters_from_dataset, reference_from_dataset
-from .graph.frame import frame_shape, trimmed_shape, unit
+from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
+from .graph.frame import frame_shape, unit
 from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .io.choice import dark_misfit
 from .io.site import site_of
 from .lineage import commit_facts
+from .memory import check_memory
 from .night_record import LOST, ROWS, series_record, settings_of, step_names
 from .planning import NightSeries
 from .progress import Bar, Progress
@@ -43,20 +44,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 Rows = list[dict[str, Any]]
 
-#: Bytes for each pixel of a frame that is calibrated and measured, and of one that is added to a stack (measured).
-IN_WORK, STACKED = 24, 36
 #: Work between two commits of a long night aims at this (s); a crash costs at most twice as much.
 STEP_SECONDS = 300.0
 #: Pixels that a process measures in a second, at the very least: what a night's first step is sized by.
 SLOWEST = 1e6
-
-
-def projected_memory(light: Record, config: Config) -> int:
-    """Bytes that one worker needs at most: masters, a frame in work, and the stack's sums."""
-    ny, nx = trimmed_shape(light)
-    raw = int(light["width"]) * int(light["height"]) * np.dtype(light["dtype"]).itemsize
-    per_pixel = 13 * KEPT + IN_WORK + (STACKED if config.stack else 0)
-    return ny * nx * per_pixel + 3 * raw + 300 * 2**20
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ def run(
         If the frames show another field than the store's; nothing is written.
     """
     for series in nights:
-        _check_memory(series.light, config, client)
+        check_memory(series.light, config, client)
     night = nights[0].night
     metadata = {"night": night, "filters": [series.filter for series in nights]}
     with store.transaction(f"night {night or 'unknown'}", metadata, wait) as tx:
@@ -156,6 +147,7 @@ class _Night:
         self.before: dict[str, Record] = {r["filter"]: r for r in (before or {"series": []})["series"]}
         self.records: dict[str, Record] = {}
         self.unaligned: list[other_field.Suspect] = []
+        self.superseded: set[str] = set()
         self.measured = self.aligned = 0
         self.committed = clock.monotonic()
 
@@ -299,6 +291,7 @@ class _Night:
         """Photometry, stack and record of some frames, together with those that the night has already."""
         assert self.reference is not None
         goes_on = series.filter in self.before or series.filter in self.records
+        self._supersede({str(path) for path in ds.path.values})
         self.tx.append_photometry(series.filter, ds)
         rows = self._judged_again(series) if goes_on else ds
         if stacks:
@@ -308,6 +301,22 @@ class _Night:
             series, rows, self.config, masters, self.reference, elapsed,
             step_names(self.steps), self.before.get(series.filter),
         )  # fmt: skip
+
+    def _supersede(self, paths: set[str]) -> None:
+        """Take out what earlier commits hold of files that could not be read then: now they have come anew."""
+        for records in (self.before, self.records):
+            for name, record in records.items():
+                for path in (gone := self.tx.supersede(name, self.night, paths)):
+                    self.progress.say(f"{path}: takes the place of what could not be read")
+                if gone:
+                    lost = [
+                        d
+                        for d in record["frames_dropped"]
+                        if d["path"] in gone and "UNREADABLE" in d["flags"]
+                    ]
+                    left = [d for d in record["frames_dropped"] if d not in lost]
+                    records[name] = {**record, "frames": record["frames"] - len(lost), "frames_dropped": left}
+                self.superseded.update(gone)
 
     def _judged_again(self, series: NightSeries) -> xr.Dataset:
         """All rows of the night, as if they had come at once: what is a cloud shows in the whole night only."""
@@ -354,7 +363,8 @@ class _Night:
         records = {**self.before, **self.records}
         series = [records[name] for name in sorted(records)]
         self.tx.write_night(self.night, {"series": series, "complete": complete})
-        self.tx.metadata = {**commit_facts(self.night, series), "complete": complete}
+        facts = {"complete": complete, **({"superseded": sorted(self.superseded)} if self.superseded else {})}
+        self.tx.metadata = {**commit_facts(self.night, series), **facts}
 
 
 def _columns(lights: Sequence[Record], kept: Sequence[bool], linked: bool = False) -> dict[str, Any]:
@@ -376,18 +386,6 @@ def _linked(record: Record, row: Mapping[str, Any]) -> Record:
     if not row.get("kept"):
         return {**record, "error": record["error"] or row["note"]}
     return {**record, "digest": row["digest"]}
-
-
-def _check_memory(light: Record, config: Config, client: Client | None) -> None:
-    if client is None:
-        return
-    need = projected_memory(light, config)
-    limits = [w["memory_limit"] for w in client.scheduler_info()["workers"].values() if w.get("memory_limit")]
-    if limits and need > min(limits):
-        raise InputError(
-            f"a worker needs about {need / 2**30:.1f} GiB for frames of {light['width']}x{light['height']}, "
-            f"and the smallest has {min(limits) / 2**30:.1f} GiB; use fewer, larger workers, or stack = false"
-        )
 
 
 def _dataset(

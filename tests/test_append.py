@@ -14,8 +14,10 @@ from same_bits import same_bits, same_stores
 
 import dphot
 from dphot import cli, night, other_field, simulate
+from dphot.checking import check
 from dphot.errors import InputError, StoreError
 from dphot.flags import FrameFlag
+from dphot.lineage import commit_line
 from dphot.store import Store
 
 SMALL = {"size": 128, "seed": 3, "stars": 25, "bias": 2, "darks": 2, "flats": 2, "clouds": 0}
@@ -255,6 +257,52 @@ def test_bad_files_are_known_again(store, later):
     assert store.append(later, workers=0).frames == 0 and n_commits(store) == before
 
 
+@pytest.mark.parametrize("frames", ["copy", "link", "none"])
+def test_a_file_that_comes_whole_takes_the_place_of_its_half(nights, later, tmp_path, frames, capsys):
+    half, other = lights(later)[1:3]
+    whole = {path: path.read_bytes() for path in (half, other)}
+    for path in whole:
+        path.write_bytes(whole[path][:20000])
+    store = dphot.reduce([nights[0], later], tmp_path / "x.dphot", workers=0, frames=frames)
+    half.write_bytes(whole[half][:25000])
+    assert store.append(later, workers=0).frames == 1
+    assert store.photometry["r"].sizes["time"] == 10 and store.nights[1]["series"][0]["frames"] == 5
+    for path in whole:
+        path.write_bytes(whole[path])
+    assert cli.main(["append", store.path, str(later), "--workers", "0", "--json"]) == 0
+    said = capsys.readouterr().err
+    assert all(f"{path}: takes the place of what could not be read" in said for path in whole)
+    store.refresh()
+    same_stores(store, dphot.reduce([nights[0], later], tmp_path / "once.dphot", workers=0, frames=frames))
+    commit = store.history()[0]
+    assert commit.metadata["superseded"] == [str(half), str(other)] and "2 files in the place" in commit_line(
+        commit
+    )
+    assert check(store)[0] == [] and store.append(later, workers=0).frames == 0
+    if frames != "none":
+        assert dphot.redo(store, DAYS[1], workers=0)[0]["frames_used"] == 5
+        assert dphot.reduce(store, tmp_path / "again.dphot", workers=0).photometry["r"].sizes["time"] == 10
+
+
+def test_a_file_that_comes_whole_in_another_filter_takes_its_place_too(store, later):
+    half, *others = lights(later)
+    for path in [*others[:2], sorted(later.glob("flat*"))[0], half]:
+        edit(path, FILTER="g")
+    os.utime(half)
+    whole = half.read_bytes()
+    half.unlink()
+    half = half.with_name(others[-1].name.replace("0005", "0006"))
+    half.write_bytes(whole[:20000])
+    assert store.append(later, workers=0).frames == 5
+    dropped = {r["filter"]: len(r["frames_dropped"]) for r in store.nights[1]["series"]}
+    assert dropped == {"g": 0, "r": 1}
+    half.write_bytes(whole)
+    assert store.append(later, workers=0).frames == 1
+    told = {r["filter"]: (r["frames"], r["frames_dropped"]) for r in store.nights[1]["series"]}
+    assert told == {"g": (3, []), "r": (2, [])}
+    assert [store.photometry[f].sizes["time"] for f in "gr"] == [3, 7] and check(store)[0] == []
+
+
 def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later):
     path = lights(later)[2]
     there = path.rename(path.with_suffix(".aside"))
@@ -271,6 +319,7 @@ def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later
         group["file_size"][row], group["file_time"][row] = path.stat().st_size, path.stat().st_mtime_ns
     done = store.append(later, workers=0)
     assert (done.frames, done.frames_used) == (1, 1)
+    assert store.photometry["r"].sizes["time"] == 10
     assert store.append(later, workers=0).frames == 0
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"graph", "cluster"},
     {"cube", "calibration", "alignment", "photometry", "differential"},
     {"lineage", "checking", "light_curves"},
-    {"identity", "planning", "kept", "night_record", "other_calibration", "other_field", "night"},
+    {"identity", "planning", "kept", "memory", "night_record", "other_calibration", "other_field", "night"},
     {"phot", "changes", "saying"},
     {"append", "redo", "reduction", "summaries", "views", "formats"},
     {"demo", "watch"},

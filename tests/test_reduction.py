@@ -346,7 +346,7 @@ def test_what_cannot_work_is_refused_and_leaves_no_store(small_night, tmp_path, 
 
 
 def test_memory_that_a_night_needs_is_projected(small_store):
-    from dphot.night import projected_memory
+    from dphot.memory import projected_memory
 
     light = {"width": 4096, "height": 4096, "dtype": "uint16", "trim": ""}
     need = projected_memory(light, dphot.Config())

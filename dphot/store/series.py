@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import zarr
 
 from .. import schema
 from ..errors import StoreError
+from ..flags import FrameFlag
 from . import encodings, layout, links
 
 _PRODUCT = ("flux", "flux_err")
@@ -95,6 +97,42 @@ def amend(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
     order = np.argsort(rows)
     for name in sorted({str(name) for name in ds.data_vars} - set(_IDENTITY)):
         arrays[name].oindex[rows[order]] = encodings.encode(name, ds.variables[name])[0][order]
+
+
+def supersede(root: zarr.Group, filter: str, night: str, paths: set[str]) -> list[str]:
+    """Take out the rows of files that could not be read (see `Transaction.supersede`)."""
+    group: Any = root.get(layout.photometry_group(filter))
+    if group is None:
+        return []
+    columns = (np.asarray(group[k][:]).tolist() for k in ("path", "night", "frame_flags"))
+    old = [
+        row for row, (path, of, flags) in enumerate(zip(*columns, strict=True))
+        if path in paths and of == night and flags & FrameFlag.UNREADABLE
+    ]  # fmt: skip
+    if not old:
+        return []
+    files = [_files(group)[row][:3] for row in old]
+    _take_out(group, old)
+    frames: Any = root.get(layout.frames_group(filter, night))
+    if frames is not None:
+        records = [json.loads(str(text)) for text in np.asarray(frames["record"][:])]
+        kept = [(r["path"], int(r["size"]), int(r["mtime_ns"])) for r in records]
+        # the first of a name: behind it may be the place of the same file, read anew
+        _take_out(frames, [kept.index(file) for file in files if file in kept])
+    return sorted({path for path, *_ in files})
+
+
+def _take_out(group: zarr.Group, rows: list[int]) -> None:
+    """Take rows out of all arrays of a group: the last ones move to their places, since rows lie in any order."""
+    gone = set(rows)
+    for _, array in group.arrays():
+        if encodings.dimensions(array)[:1] == ("time",):
+            left = array.shape[0] - len(gone)
+            holes = [row for row in sorted(gone) if row < left]
+            last = [row for row in range(left, array.shape[0]) if row not in gone]
+            if holes:
+                array.oindex[holes] = array.oindex[last]
+            array.resize((left, *array.shape[1:]))
 
 
 def extend(array: zarr.Array, values: np.ndarray) -> None:

@@ -334,6 +334,11 @@ class Transaction:
         with repository.errors(self.path, f"photometry in {filter!r}"):
             series.amend(self.root, filter, ds)
 
+    def supersede(self, filter: str, night: str, paths: set[str]) -> list[str]:
+        """Take out frames of a night that could not be read, whose files have come anew; returns those files."""
+        with repository.errors(self.path, f"frames of {night}"):
+            return series.supersede(self.root, filter, night, paths)
+
     def _judge(self, filter: str, ds: xr.Dataset) -> None:
         """Judge the comparison stars anew, with some rows that are new."""
         with repository.errors(self.path, f"ensemble of {filter!r}"):
