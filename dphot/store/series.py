@@ -128,9 +128,9 @@ def _take_out(group: zarr.Group, rows: list[int]) -> None:
     for _, array in group.arrays():
         if encodings.dimensions(array)[:1] == ("time",):
             left = array.shape[0] - len(gone)
-            holes = [row for row in sorted(gone) if row < left]
-            last = [row for row in range(left, array.shape[0]) if row not in gone]
-            if holes:
+            holes = np.array([row for row in sorted(gone) if row < left], int)
+            last = np.array([row for row in range(left, array.shape[0]) if row not in gone], int)
+            if holes.size:
                 array.oindex[holes] = array.oindex[last]
             array.resize((left, *array.shape[1:]))
 
