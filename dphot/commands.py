@@ -155,15 +155,19 @@ def watch(arguments: argparse.Namespace) -> Result:
         write_report(store, output, overwrite=True)
         say(arguments, f"{store}; {output} is up to date")
 
+    left: dict[str, str] = {}
     with _stopping() as stop:
         frames = watch_folder(
             arguments.store, arguments.folder, every=60 * arguments.every, quiet=60 * arguments.quiet_after,
-            poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update,
+            poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update, on_end=left.update,
             workers=arguments.workers or 0, scheduler=arguments.scheduler, progress=progress(arguments),
             **settings(arguments),
         )  # fmt: skip
-    say(arguments, f"{frames} frames added")
-    return {"store": arguments.store, "frames": frames, "report": output}
+    unfinished = [{"path": path, "error": error} for path, error in sorted(left.items())]
+    rest = "; not added, since they may be half written (`dphot append` takes them):" if unfinished else ""
+    lines = [f"  {one['path']}: {one['error'] or 'changed a moment ago'}" for one in unfinished]
+    say(arguments, "\n".join([f"{frames} frames added{rest}", *lines]))
+    return {"store": arguments.store, "frames": frames, "report": output, "unfinished": unfinished}
 
 
 @contextmanager

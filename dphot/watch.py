@@ -64,6 +64,7 @@ def watch(
     patience: float = 300.0,
     stop: Event | None = None,
     on_commit: Callable[[Store], None] | None = None,
+    on_end: Callable[[dict[str, str]], None] | None = None,
     workers: int | None = 0,
     scheduler: str | None = None,
     client: Client | None = None,
@@ -93,6 +94,9 @@ def watch(
         When it is set, what has come is committed, and the watch ends.
     on_commit : callable, optional
         Called with the store after each commit, to bring a report up to date, for example.
+    on_end : callable, optional
+        Called at the end with the files that were not waited for any longer, as they may be half written: path to what
+        is wrong with it, empty where it only changed a moment ago.
     workers, scheduler, client
         Where to run, as for `dphot.reduce`; by default in this process, which keeps up with any camera.
     progress : Progress, optional
@@ -146,6 +150,9 @@ def watch(
                 _report(on_commit, Store.open(store), progress)
             last_commit = clock.monotonic()
         if ending:
+            if on_end is not None:
+                taken = {r["path"] for r in whole}
+                on_end({r["path"]: r["error"] for r in records or () if r["path"] not in taken})
             return added
         stop.wait(poll)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import numpy as np
 import pytest
 
 import dphot
+from dphot import cli
 from dphot.errors import InputError
 from dphot.flags import FrameFlag
 from dphot.watch import Arrivals, watch
@@ -55,19 +58,36 @@ def test_a_stop_takes_in_what_is_there_and_a_second_watch_finds_nothing_new(smal
     camera, store = tmp_path / "camera", tmp_path / "w.dphot"
     shutil.copytree(small_night, camera)
     # Nothing has been seen twice yet, so nothing is known to be whole.
-    assert watch(store, camera, stop=stop) == 0 and not store.exists()
+    left: dict[str, str] = {}
+    assert watch(store, camera, stop=stop, on_end=left.update) == 0 and not store.exists()
+    assert sorted(left) == sorted(map(str, camera.glob("*.fits"))) and not any(left.values())
 
-    stop, seen = Event(), []
+    stop, seen, ended = Event(), [], []
 
     def reported(opened):
         seen.append(len(opened.photometry["r"].time))
         stop.set()
 
-    assert watch(store, camera, every=0.0, poll=0.05, stop=stop, on_commit=reported) == 8
+    assert watch(store, camera, every=0.0, poll=0.05, stop=stop, on_commit=reported, on_end=ended.append) == 8
     at_once = dphot.reduce(small_night, tmp_path / "once.dphot", workers=0).photometry["r"].load()
     watched = dphot.open(store).photometry["r"].load()
-    assert seen == [8]
+    assert seen == [8] and ended == [{}]
     np.testing.assert_array_equal(watched.flux, at_once.flux)
+
+
+def test_files_that_may_be_half_written_are_named_at_the_end(small_night, tmp_path, capsys):
+    camera, store = tmp_path / "camera", tmp_path / "w.dphot"
+    camera.mkdir()
+    half = camera / "light-r-0001.fits"
+    half.write_bytes(lights_of(small_night)[0].read_bytes()[:20000])
+    Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert cli.main(["watch", str(store), str(camera), "--poll", "0.1", "--json"]) == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out.splitlines()[-1])
+    (one,) = result["unfinished"]
+    assert result["frames"] == 0 and one["path"] == str(half) and "truncated" in one["error"]
+    assert "0 frames added; not added, since they may be half written" in said.err
+    assert f"  {half}: " in said.err and not store.exists()
 
 
 @pytest.mark.slow
