@@ -48,6 +48,19 @@ def test_history_tells_what_an_observer_wants_to_know(store, run):
     assert f"{1e3 * facts['precision']['r']:.2f} ppt in r;" in first
 
 
+def test_a_name_may_come_behind_an_option(store, run):
+    path, tip = store.path, store.history()[0].id
+    for i, order in enumerate(
+        (("--json", path, None), (path, "--json", None), (path, "--quiet", "--json", None))
+    ):
+        assert cli.main(["tag", *(one or f"tag-{i}" for one in order)]) == 0
+    assert run("tag", path)[2]["tags"] == {f"tag-{i}": tip for i in range(3)}
+    assert (
+        cli.main(["tag", path, "a", "--at", tip, "b"]) == 2
+        and cli.main(["tag", path, "--att", tip, "b"]) == 2
+    )
+
+
 def test_tag_diff_rollback_gc(store, run):
     path, tip = store.path, store.history()[0].id
     empty = store.history()[1].id
