@@ -99,15 +99,21 @@ def explain(
     dict
         `frame` (path, digest, whether the file is still the `same`, `changed`, `gone`, or `unreachable` in its
         bucket, and what is said of the frame), `star`, `masters` (kind to path and digest of each input), `reference`,
-        `config`, `config_digest`, `software`, `steps` and `commit`.
+        `config`, `config_digest`, `software`, `steps` and `commit`. Where several frames of the filter were exposed at
+        that very time, as clocks that do not tell fractions of a second have it, `also`: the same of each other one.
 
     Raises
     ------
     InputError
         If no frame was exposed then; the nearest is named. If there is no such star.
     """
-    name, obs, row = _nearest(store, str(time), filter)
-    frame = obs.isel(time=row)
+    name, obs, rows = _nearest(store, str(time), filter)
+    first, *others = (_explained(store, name, obs.isel(time=row), star) for row in rows)
+    return {**first, "also": others} if others else first
+
+
+def _explained(store: Store, name: str, frame: xr.Dataset, star: int | None) -> Result:
+    """What made one frame, and the measurements of a star in it."""
     night, path, digest = (str(frame[k].values) for k in ("night", "path", "digest"))
     record: Mapping[str, Any] = next((r for n in store.nights if n["night"] == night for r in n.get("series", ())
                    if r["filter"] == name), {})  # fmt: skip
@@ -132,8 +138,8 @@ def explain(
     return out
 
 
-def _nearest(store: Store, time: str, filter: str | None) -> tuple[str, xr.Dataset, int]:
-    """Filter, photometry and row of the frame exposed at an instant."""
+def _nearest(store: Store, time: str, filter: str | None) -> tuple[str, xr.Dataset, list[int]]:
+    """Filter, photometry and rows of the frames exposed at an instant: more than one where they share a time."""
     if filter is not None and filter not in store.photometry:
         raise InputError(f"--filter {filter!r}: {store.path} holds {', '.join(map(repr, store.photometry))}")
     best: tuple[float, str, xr.Dataset, int] | None = None
@@ -153,7 +159,7 @@ def _nearest(store: Store, time: str, filter: str | None) -> tuple[str, xr.Datas
             f"time: no frame was exposed at {time}; the nearest, {away_s:.0f} s away, is "
             f"{obs.path.values[row]} at {obs.time.values[row]}"
         )
-    return name, obs, row
+    return name, obs, np.flatnonzero(obs.time.values == obs.time.values[row]).tolist() or [row]
 
 
 def _seconds(obs: xr.Dataset, time: str) -> np.ndarray:
@@ -263,7 +269,7 @@ def lineage_lines(result: Mapping[str, Any]) -> list[str]:
     lines.append("  " + ", ".join(f"{k} {v}" for k, v in (result["software"] or {}).items()))
     if commit := result["commit"]:
         lines.append(f"  commit {commit['id']} of {commit['time'][:19]}: {commit['message']}")
-    return lines
+    return lines + [line for other in result.get("also", ()) for line in lineage_lines(other)]
 
 
 def _changed_settings(config: Mapping[str, Any]) -> str:

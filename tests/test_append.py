@@ -17,7 +17,7 @@ from dphot import cli, night, other_field, simulate
 from dphot.checking import check
 from dphot.errors import InputError, StoreError
 from dphot.flags import FrameFlag
-from dphot.lineage import commit_line
+from dphot.lineage import commit_line, explain, lineage_lines
 from dphot.store import Store
 
 SMALL = {"size": 128, "seed": 3, "stars": 25, "bias": 2, "darks": 2, "flats": 2, "clouds": 0}
@@ -349,6 +349,12 @@ def test_duplicate_times_and_clock_jumps_are_kept_and_noted(store, later):
     notes = {Path(str(p)).name: str(n) for p, n in zip(obs.path.values, obs.note.values, strict=True)}
     assert f"the same mid-exposure time as {paths[2].name}" in notes[paths[1].name]
     assert f"the same mid-exposure time as {paths[1].name}" in notes[paths[2].name]
+    found = explain(store, date)
+    assert [one["frame"]["path"] for one in (found, *found["also"])] == [str(p) for p in paths[1:3]]
+    text = "\n".join(lineage_lines(found))
+    assert all(f"frame {path}" in text for path in paths[1:3]) and "also" not in explain(
+        store, str(obs.time.values[0])
+    )
     assert "the clock went back by" in notes[paths[4].name] and paths[3].name in notes[paths[4].name]
     assert (np.diff(obs.time.values) >= np.timedelta64(0, "ns")).all() and notes[paths[0].name] == ""
 
