@@ -402,7 +402,7 @@ def _dataset(
             row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
     attrs = {
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,
-        "target": config.target, "reference": reference.attrs["path"], "calibration_missing": masters.attrs["missing"],
+        "target": config.target, "reference": reference.attrs["path"],
     }  # fmt: skip
     site = site_of(series.light, config.telescope, config.coordinates, reference.attrs.get("site"))
     return photometry_dataset(rows, lights, reference, site, attrs)
