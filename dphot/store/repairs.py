@@ -31,7 +31,34 @@ def move_paths(root: zarr.Group, moved: Mapping[str, str]) -> int:
         for _, group in filters.groups():
             _replace(group, "path", lambda path: moved.get(path, path))
             _replace(group, "record", lambda text: _moved_record(text, moved))
+    for group in _groups(root, layout.MASTERS):
+        group.attrs.update(_followed(dict(group.attrs), moved))
+    if isinstance(nights := root.get(layout.NIGHTS), zarr.Group):
+        _replace(nights, "record", lambda text: _moved_night(text, moved))
     return changed
+
+
+def _followed(value: Any, moved: Mapping[str, str]) -> Any:
+    """A value of JSON with the new paths, wherever an old one stands by itself."""
+    if isinstance(value, str):
+        return moved.get(value, value)
+    if isinstance(value, list):
+        return [_followed(one, moved) for one in value]
+    if isinstance(value, dict):
+        return {moved.get(key, key): _followed(one, moved) for key, one in value.items()}
+    return value
+
+
+def _moved_night(text: str, moved: Mapping[str, str]) -> str:
+    """The record of a night; its settings stay as they were given."""
+    record = json.loads(text)
+    series = [
+        {key: value if key == "config" else _followed(value, moved) for key, value in one.items()}
+        for one in record.get("series", ())
+    ]
+    if series == record.get("series", []):
+        return text
+    return json.dumps({**record, "series": series}, sort_keys=True)
 
 
 def _groups(root: zarr.Group, name: str) -> Iterator[zarr.Group]:
