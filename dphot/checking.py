@@ -20,7 +20,7 @@ from .io.bayer import own_pixels
 from .io.listing import list_files
 from .io.readers import file_digest, read_frame
 from .progress import Progress
-from .store import Problem, Store, links, repairs, write_frames
+from .store import Problem, Store, health, links, repairs, write_frames
 from .store.layout import frames_group
 
 Result = dict[str, Any]
@@ -28,12 +28,14 @@ Result = dict[str, Any]
 
 #: What mends a frame whose pixels in the store are not its file's.
 _REPAIR = "dphot check --repair"
+#: What is read of a group when it is opened.
+_OPENING = ("time", "star", "aperture")
 #: What the photometry tells of a frame's file.
 _FILES = ("path", "file_size", "file_time", "digest", "night", "frame_flags")
 
 
 def check(store: Store, files: bool = True, progress: Progress | None = None) -> tuple[list[Problem], Result]:
-    """Look for whatever is wrong with a store; nothing is changed.
+    """Look for whatever is wrong with a store, and with its tagged versions; nothing is changed.
 
     Parameters
     ----------
@@ -66,13 +68,15 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
         problems += _rows(store)
         if files:
             problems += _files(store, found, progress, spoilt)
+    with progress.bar("tags", len(store.tags), "tag") as bar:
+        problems += health.tagged_problems(store.path, store.session, lambda tag: bar.update())
     return problems, found
 
 
 def _hides_rows(place: str) -> bool:
     """Whether damage in a place leaves it unknown which frames there are."""
     whole = place.startswith("photometry/") and place.count("/") == 1
-    return whole or place.endswith(tuple(f"/{name}" for name in (*_FILES, "record")))
+    return whole or place.endswith(tuple(f"/{name}" for name in (*_FILES, "record", *_OPENING)))
 
 
 def _records(store: Store) -> Iterator[Problem]:

@@ -57,7 +57,9 @@ def parsers(add: Add) -> None:
     sub.add_argument("--filter", default=None, help="only frames through this filter")
 
     sub = add(
-        "check", "whether a store is whole: every chunk, the registry, the history, the files it names", check
+        "check",
+        "whether a store is whole: every chunk, the registry, history, tags, the files it names",
+        check,
     )
     sub.add_argument("store")
     sub.add_argument(

@@ -10,7 +10,7 @@ import pytest
 
 import dphot
 from dphot.checking import check, problem_lines, repair
-from dphot.store import Store
+from dphot.store import Store, health
 from dphot.store.layout import frames_group
 
 
@@ -107,7 +107,7 @@ def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
 def test_a_manifest_that_is_damaged_or_gone(store):
     manifests = sorted((Path(store.path) / "manifests").iterdir(), key=lambda f: f.stat().st_size)
     named = set()
-    for manifest in manifests[-6:]:
+    for manifest in [*manifests[:3], *manifests[-6:]]:
         whole = manifest.read_bytes()
         for damage in (lambda f, whole=whole: f.write_bytes(whole[: len(whole) // 2]), Path.unlink):
             damage(manifest)
@@ -125,6 +125,47 @@ def test_a_commit_that_is_gone(store):
     snapshot.unlink()
     problems, _ = check(Store.open(store.path), files=False)
     assert [p.place for p in problems] == ["history"] and "cannot be read" in problems[0].what
+
+
+def test_tagged_versions_are_read_where_they_are_not_the_present_one(store, monkeypatch):
+    store.tag("v1")
+    earlier, manifests = (list((Path(store.path) / part).iterdir()) for part in ("chunks", "manifests"))
+    (name,) = store.photometry
+    with store.transaction("other numbers") as tx:
+        flux = tx.root[f"photometry/{name}/flux"]
+        flux[:] = 2 * flux[:]
+    store.tag("same")
+    with store.transaction("note") as tx:
+        tx.write_attrs({"note": 1})
+    read, error = [], health._error
+    monkeypatch.setattr(health, "_error", lambda array, index: read.append(array.path) or error(array, index))
+    assert list(health.damage(store.session)) == []
+    alone = len(read)
+    assert check(store, files=False)[0] == []
+    assert len(read) == 2 * alone + store._root[f"photometry/{name}/flux"].nchunks
+    monkeypatch.undo()
+    for chunk in earlier:
+        flip(chunk)
+    (problem,) = health.tagged_problems(store.path, store.session)
+    assert problem.place == f"tag v1: photometry/{name}/flux" and "cannot be read" in problem.what
+    for chunk in earlier:
+        flip(chunk)
+    assert repair(store, [problem], {}) == []
+    for file in manifests:
+        file.rename(file.with_suffix(".aside"))
+    lost = {problem.place for problem in health.tagged_problems(store.path, store.session)}
+    assert lost >= {f"tag v1: photometry/{name}/{variable}" for variable in ("flux", "flux_err", "time")}
+    for file in manifests:
+        file.with_suffix(".aside").rename(file)
+    store.rollback("v1")
+    assert check(store, files=False)[0] == []
+    (Path(store.path) / "snapshots" / store.tags["same"]).unlink()
+    (problem,) = check(Store.open(store.path), files=False)[0]
+    assert (
+        problem.place == "tag same"
+        and "cannot be opened" in problem.what
+        and repair(store, [problem], {}) == []
+    )
 
 
 def test_variables_that_do_not_fit(store):
@@ -150,20 +191,34 @@ def test_files_that_changed_moved_or_went(night_copy, tmp_path):
     store = dphot.reduce(night_copy, tmp_path / "s.dphot", workers=0, stack=False)
     (obs,) = store.photometry.values()
     changed, moved, gone = (Path(p) for p in obs.path.values[:3])
+    flat, other_flat = sorted(night_copy.glob("flat*"))[:2]
     changed.write_bytes(changed.read_bytes() + bytes(2880))
     (tmp_path / "archive").mkdir()
     moved.rename(tmp_path / "archive" / "renamed.fits")
+    flat.rename(tmp_path / "archive" / "flat.fits")
+    other_flat.rename(tmp_path / "archive" / "other.fits")
+    (tmp_path / "archive" / "other.fits").write_bytes(bytes(2880))
     gone.unlink()
     problems, found = check(store)
     (problem,) = problems
     assert problem.place == str(changed) and "another file" in problem.what and len(problem.nights) == 1
-    assert (found["same"], found["missing"]) == (8 + 9 - 3, [str(moved), str(gone)])
+    assert found["same"] == 8 + 9 - 5
+    assert found["missing"] == sorted(map(str, (moved, gone, flat, other_flat)))
 
     before = store.photometry[next(iter(store.photometry))].load()
-    (done,) = repair(store, problems, found, str(tmp_path / "archive"))
-    assert str(moved) in done and "renamed.fits" in done
+    (record,) = store.nights[0]["series"]
+    done = repair(store, problems, found, str(tmp_path / "archive"))
+    assert done == [
+        f"{flat} is now {tmp_path}/archive/flat.fits",
+        f"{moved} is now {tmp_path}/archive/renamed.fits",
+    ]
     problems, found = check(store)
-    assert found["missing"] == [str(gone)] and len(problems) == 1
+    assert found["missing"] == sorted(map(str, (gone, other_flat))) and len(problems) == 1
+    told = [store.nights[0]["series"][0]["calibration"]["inputs"]["flat"],
+            [one["path"] for one in dphot.explain(store, str(obs.time.values[0]))["masters"]["flat"]]]  # fmt: skip
+    assert all(str(tmp_path / "archive" / "flat.fits") in flats and str(flat) not in flats for flats in told)
+    assert all(len(flats) == 3 and str(other_flat) in flats for flats in told)
+    assert store.nights[0]["series"][0]["config"] == record["config"]
     (after,) = store.photometry.values()
     assert after.path.values[1] == str(tmp_path / "archive" / "renamed.fits")
     np.testing.assert_array_equal(after.flux, before.flux)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import icechunk
@@ -14,7 +14,7 @@ import zarr
 
 from .. import schema
 from ..errors import DphotError, StoreError
-from . import encodings, layout, repository, versions
+from . import encodings, layout, opening, repository, versions
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,13 @@ def readable(path: str, session: Any) -> Iterator[None]:
         raise StoreError(f"{path}: it cannot be read ({repository.reason(error)}); {cure}") from error
 
 
-def damage(session: Any, done: Callable[[str], None] = lambda place: None) -> Iterator[Problem]:
+#: Of an array the indices of some of its chunks; None: all.
+Part = Callable[[str, zarr.Array], list[tuple[int, ...]] | None]
+
+
+def damage(
+    session: Any, done: Callable[[str], None] = lambda place: None, part: Part = lambda path, array: None
+) -> Iterator[Problem]:
     """Read every chunk of every array; yield one problem for each array with chunks that cannot be read.
 
     Chunks carry checksums: one that can be read is as it was written.
@@ -58,11 +64,14 @@ def damage(session: Any, done: Callable[[str], None] = lambda place: None) -> It
         The state to look at.
     done : callable
         Called with the path of each array when it is read, for a progress bar.
+    part : callable, optional
+        Told path and array: the chunks to read, by default all.
     """
     root = repository.root_group(session)
     for path, array in sorted(root.members(max_depth=None)):
         if isinstance(array, zarr.Array):
-            bad = list(_unreadable(array))
+            chunks = part(path, array)
+            bad = list(_unreadable(array) if chunks is None else _unreadable_among(array, chunks))
             if bad:
                 yield _problem(root, path, array, bad)
             done(path)
@@ -83,6 +92,71 @@ def _unreadable(array: zarr.Array) -> Iterator[tuple[tuple[int, ...], str]]:
             for index in inner:
                 if why := _error(array, index):
                     yield index, why
+
+
+def _unreadable_among(
+    array: zarr.Array, chunks: list[tuple[int, ...]]
+) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Those of some chunks that cannot be read; that all can be found is seen without reading them."""
+    try:
+        _ = array.nchunks_initialized
+    except Exception as error:
+        yield (0,) * array.ndim, repository.reason(error)
+        return
+    for index in chunks:
+        if why := _error(array, index):
+            yield index, why
+
+
+def tagged_problems(
+    path: str, session: icechunk.Session, done: Callable[[str], None] = lambda tag: None
+) -> Iterator[Problem]:
+    """What is wrong with tagged versions, beyond what is wrong with the present state; chunks of both are read once.
+
+    Parameters
+    ----------
+    path : str
+        The store.
+    session : icechunk.Session
+        The present state.
+    done : callable
+        Called with each tag when its version is read.
+    """
+    repo = repository.open_existing(path)
+    for tag in sorted(repo.list_tags()):
+        try:
+            _, tagged = opening.connect(path, tag=tag)
+            if tagged.snapshot_id != session.snapshot_id:
+                for problem in damage(tagged, part=_unshared(repo, tagged, session)):
+                    yield replace(problem, place=f"tag {tag}: {problem.place}", cure=_TAG_CURE, rows=[])
+        except Exception as error:  # its snapshot, or what it names of arrays, is damaged or gone
+            yield Problem(f"tag {tag}", f"cannot be opened: {repository.reason(error)}", cure=_TAG_CURE)
+        done(tag)
+
+
+_TAG_CURE = "nothing of the present state rests on it; put the store's files back from a copy"
+
+
+def _unshared(repo: icechunk.Repository, old: icechunk.Session, new: icechunk.Session) -> Part:
+    """The chunks of an earlier state that a later one does not share."""
+    try:
+        changes = repo.diff(from_snapshot_id=old.snapshot_id, to_snapshot_id=new.snapshot_id)
+    except icechunk.IcechunkError:  # not an ancestor, as after a rollback: whatever is shared is read again
+        return lambda path, array: None
+    root = repository.root_group(new)
+
+    def part(path: str, array: zarr.Array) -> list[tuple[int, ...]] | None:
+        now = root.get(path)
+        key = f"/{path}"
+        if not isinstance(now, zarr.Array) or key in changes.deleted_arrays or key in changes.new_arrays:
+            return None
+        if now.chunks != array.chunks or any(a < b for a, b in zip(now.shape, array.shape, strict=True)):
+            return None
+        grid = [-(-n // size) for n, size in zip(array.shape, array.chunks, strict=True)]
+        changed = (tuple(index) for index in changes.updated_chunks.get(key, ()))
+        return sorted(i for i in changed if all(a < b for a, b in zip(i, grid, strict=True)))
+
+    return part
 
 
 def _error(array: zarr.Array, index: tuple[Any, ...]) -> str:
