@@ -14,6 +14,7 @@ from .kernels import nightly
 from .kernels.scatter import point_scatter
 from .schema import DIFFERENTIAL, annotate
 from .store import Store
+from .store.ensemble import calibrated
 
 _TABLES = ("level", "level_err", "rms", "noise", "points")
 _READ = ("flux", "flux_err", "flags", "frame_flags", "scintillation", "night")
@@ -33,7 +34,8 @@ def light_curve(
 
     The aperture and the weights of the comparison stars come from what the store keeps of each night
     (`Store.ensemble`): a star that varies from night to night weighs as little as one that varies within a night.
-    Only one aperture is read.
+    Nights that lack calibration have no say in this, unless they are the most: what flats would have taken off stays in
+    their `night_level`. Only one aperture is read.
 
     Parameters
     ----------
@@ -78,7 +80,8 @@ def light_curve(
 
     tables = [nights[name].values[:, aperture].astype(np.float64) for name in _TABLES]
     use = _candidates(tables[4], star, comparisons, exclude)
-    level, level_err, rms, noise, points = tables
+    fit = nightly.comparable(calibrated(nights))
+    level, level_err, rms, noise, points = (table[fit] for table in tables)
     judged = nightly.judge(level, level_err, rms, noise, points, use)
     expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
     one = obs.isel(aperture=[aperture])
@@ -88,7 +91,8 @@ def light_curve(
     flux = np.where(lost[:, None], np.nan, one.flux.values[:, 0])
     twinkling = np.nan_to_num(one.scintillation.values)[:, None] * flux
     error = np.hypot(one.flux_err.values[:, 0], twinkling)
-    artificial, diff, diff_err = nightly.light_curves(flux, error, good, judged, expected)
+    scaling = np.isin(one.night.values.astype(str), nights.night.values.astype(str)[fit])
+    artificial, diff, diff_err = nightly.light_curves(flux, error, good, judged, expected, scaling)
     cube = ("time", "aperture", "star")
     ds = one.assign(
         diff_flux=(cube, diff[:, None]),

@@ -1,5 +1,7 @@
 """Light curves over the nights of a store."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ def two_nights(tmp_path_factory):
     """Two small simulated nights of one field, reduced, and the truth of each."""
     folder = tmp_path_factory.mktemp("two")
     folders = simulate.write_nights(
-        folder, nights=2, frames=8, size=256, seed=3, stars=60, bias=3, darks=0, flats=3
+        folder, nights=2, frames=8, size=256, seed=3, stars=60, bias=3, darks=3, flats=3
     )
     return dphot.reduce([str(f) for f in folders], folder / "two.dphot", workers=0, stack=False)
 
@@ -31,6 +33,21 @@ def test_it_is_the_curve_of_differential_to_its_errors(two_nights):
         lc.attrs["target"] == 5 and 5 not in lc.attrs["comparisons"] and lc.weight.sum() == pytest.approx(1)
     )
     assert lc.sizes["time"] == 16 and lc.sizes["aperture"] == 1
+
+
+def test_a_night_without_flats_changes_no_other(two_nights, tmp_path):
+    """As if the lamp had failed: the pixels under the stars are felt in that night, and there alone."""
+    store = dphot.open(shutil.copytree(two_nights.path, tmp_path / "three.dphot"))
+    (folder,) = simulate.write_nights(
+        tmp_path, night=2, frames=8, size=256, seed=3, stars=60, bias=3, darks=3, flats=0
+    )
+    store.append(folder, workers=0, calibration_days=0)
+    (missing,) = store.nights[2]["series"][0]["calibration"]["missing"]
+    assert missing.startswith("flat")
+    before, after = (dphot.light_curve(one, target=5, aperture=8, exclude=[0]) for one in (two_nights, store))
+    np.testing.assert_allclose(after.diff_flux[:16, 0, 5], before.diff_flux[:, 0, 5], rtol=1e-9)
+    np.testing.assert_allclose(after.weight, before.weight, atol=1e-9)
+    np.testing.assert_allclose(np.nanmedian(after.diff_flux[16:, 0, 5]), after.night_level[16, 0])
 
 
 def test_offsets_of_the_nights_can_be_taken_off(two_nights):

@@ -191,6 +191,21 @@ def _stands_out(variance: Array, noise: Array, points: Array, may: NDArray[np.bo
     return np.where(np.isfinite(ratio), ratio, 0.0) > limit
 
 
+def comparable(calibrated: ArrayLike) -> NDArray[np.bool_]:
+    """Nights that share one scale: those measured without calibration are left out, unless they are the most.
+
+    Without flats a star's level is that of the pixels under it: off by per cents from other nights', for each star in
+    another way.
+
+    Parameters
+    ----------
+    calibrated : array_like of bool, shape (nights,)
+        Whether nothing was missing in the night's calibration.
+    """
+    whole = np.asarray(calibrated, dtype=bool)
+    return whole if 2 * np.count_nonzero(whole) >= whole.size else np.ones_like(whole)
+
+
 def night_levels(nights: ArrayLike, curves: ArrayLike) -> Array:
     """Median of light curves in each night.
 
@@ -221,7 +236,12 @@ def _last(values: Array) -> Array:
 
 
 def light_curves(
-    flux: ArrayLike, flux_err: ArrayLike, good: ArrayLike, judged: Judgement, noise: ArrayLike
+    flux: ArrayLike,
+    flux_err: ArrayLike,
+    good: ArrayLike,
+    judged: Judgement,
+    noise: ArrayLike,
+    scaling: ArrayLike = True,
 ) -> tuple[Array, Array, Array]:
     """Differential light curves of all stars in one aperture, with weights and scales that are known.
 
@@ -235,6 +255,8 @@ def light_curves(
         The stars as comparisons; those without weight (the target) are none.
     noise : array_like, shape (ns,)
         Relative standard deviation of a point that the noise model expects.
+    scaling : array_like of bool, shape (nt,), optional
+        Points whose median is 1 in each curve that has any; by default all.
 
     Returns
     -------
@@ -246,4 +268,8 @@ def light_curves(
     variance = np.where(judged.weight > 0, judged.variance, np.inf)
     scale = np.where(np.isfinite(judged.scale), judged.scale, 1.0)
     _, artificial, diff, err = _light_curves(f, e, there, scale, variance, np.square(np.asarray(noise)))
-    return artificial.T, diff.T, err.T
+    if np.all(scaling):
+        return artificial.T, diff.T, err.T
+    middle = _median(np.where(there & np.asarray(scaling, dtype=bool), diff, np.nan))
+    middle = np.where(np.isfinite(middle), middle, 1.0)[:, None]
+    return artificial.T, (diff / middle).T, (err / middle).T

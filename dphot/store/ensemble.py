@@ -7,6 +7,7 @@ measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ..flags import LOST, UNFIT
+from ..flags import LOST, UNFIT, FrameFlag
 from ..kernels import nightly
 from . import encodings, layout, series
 
+#: Array of the nights whose calibration was complete (1) or not (0).
+CALIBRATED = "calibrated"
 #: Nights to a chunk: a commit rewrites the last one.
 _NIGHTS = 8
 _STARS = 128
@@ -69,7 +72,7 @@ def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:
         if place is not None:
             rows = _stored(root, filter, night)
         summary = _summarise(rows)
-        _write(root, path, night, place, summary)
+        _write(root, path, night, place, summary, _is_calibrated(rows))
         if np.isfinite(summary.scatter).any():
             last = summary
     group = root[path]
@@ -118,10 +121,28 @@ def _summarise(rows: dict[str, np.ndarray]) -> nightly.Night:
     return nightly.summarise(flux, flux_err, good)
 
 
-def _write(root: zarr.Group, path: str, night: str, place: int | None, summary: nightly.Night) -> None:
+def _is_calibrated(rows: dict[str, np.ndarray]) -> bool:
+    """Whether no more than half of a night's frames lack calibration."""
+    if "frame_flags" not in rows:
+        return True
+    flags = rows["frame_flags"].astype(np.int64)
+    measured = flags[(flags & int(LOST)) == 0]
+    return 2 * np.count_nonzero(measured & int(FrameFlag.CALIBRATION_MISSING)) <= measured.size
+
+
+def calibrated(arrays: Mapping[Any, Any]) -> np.ndarray:
+    """Of each night whether its calibration was complete; what was written before this was told counts as such."""
+    told = arrays.get(CALIBRATED)
+    return np.ones(arrays["night"].shape, bool) if told is None else np.asarray(told[:]).astype(bool)
+
+
+def _write(
+    root: zarr.Group, path: str, night: str, place: int | None, summary: nightly.Night, is_calibrated: bool
+) -> None:
     values = {name: getattr(summary, name)[None].astype(np.float32) for name in _NAMES}
     values["level"] = summary.level[None]
     label = np.array([night], np.dtypes.StringDType())
+    told = np.array([is_calibrated], np.uint8)
     if path not in root:
         group = root.create_group(path)
         dims = ("night", "aperture", "star")
@@ -129,10 +150,17 @@ def _write(root: zarr.Group, path: str, night: str, place: int | None, summary: 
             name: encodings.New(dims, value, {}, (_NIGHTS, value.shape[1], min(value.shape[2], _STARS)))
             for name, value in values.items()
         }
-        encodings.create(group, {"night": encodings.New(dims[:1], label, {}, (1024,)), **new})
+        new["night"] = encodings.New(dims[:1], label, {}, (1024,))
+        new[CALIBRATED] = encodings.New(dims[:1], told, {}, (1024,))
+        encodings.create(group, new)
         return
-    arrays = dict(root[path].arrays())  # type: ignore[union-attr]
-    for name, value in {"night": label, **values}.items():
+        return
+    group = root[path]  # type: ignore[assignment]
+    arrays = dict(group.arrays())
+    if CALIBRATED not in arrays:
+        before = np.ones(arrays["night"].shape, np.uint8)
+        arrays |= encodings.create(group, {CALIBRATED: encodings.New(("night",), before, {}, (1024,))})
+    for name, value in {"night": label, CALIBRATED: told, **values}.items():
         if place is None:
             series.extend(arrays[name], value)
         else:
@@ -159,6 +187,7 @@ def _precision(scatter: np.ndarray, noise: np.ndarray) -> float:
 def _variable(arrays: dict[str, zarr.Array], aperture: int) -> list[int]:
     """Stars that vary beyond doubt, in one aperture."""
     order = np.argsort(_texts(arrays["night"]), kind="stable")
+    order = order[nightly.comparable(calibrated(arrays)[order])]
     tables = (
         np.asarray(arrays[k][:, aperture])[order] for k in ("level", "level_err", "rms", "noise", "points")
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dphot.flags import FrameFlag
 from dphot.store import Store
 
 STARS = 12
@@ -14,11 +15,11 @@ BRIGHT = 10 ** np.random.default_rng(1).uniform(5, 6, STARS)
 def measured(night):
     """A maker of nights of photon noise; star 3 changes by 3 % from night to night after the fourth."""
 
-    def make(day, frames=30):
+    def make(day, frames=30, steady=False):
         rng = np.random.default_rng(day)
         ds = night(day, frames=frames, stars=STARS)
         signal = np.ones(STARS)
-        signal[3] = 1.0 if day <= 4 else 1 + 0.03 * (-1) ** day
+        signal[3] = 1.0 if day <= 4 or steady else 1 + 0.03 * (-1) ** day
         flux = BRIGHT * signal * (1 + 0.03 * rng.normal(size=(frames, 1, 1))) * np.ones((1, 3, 1))
         error = np.sqrt(flux)
         zero = np.uint16(0)
@@ -52,6 +53,34 @@ def test_the_history_says_when_a_star_was_demoted(tmp_path, measured):
         c.metadata["precision"]["r"] == pytest.approx(1 / np.sqrt(BRIGHT.max()), rel=0.5)
         for c in store.history()[:-1]
     )
+
+
+def test_nights_without_flats_judge_no_star(tmp_path, measured):
+    def unflattened(day):
+        ds = measured(day, steady=True)
+        dust = np.where(np.arange(STARS) == 5, 1 + 0.04 * (-1) ** day, 1.0)  # on the pixels of one star
+        ds["flux"] = ds.flux * dust
+        ds["frame_flags"] = ds.frame_flags + np.uint16(FrameFlag.CALIBRATION_MISSING)
+        return ds
+
+    store = Store.create(tmp_path / "a.dphot", {})
+    for day in range(1, 9):
+        append(store, unflattened(day) if day in (3, 6, 8) else measured(day, steady=True))
+    told = store.ensemble["r"]
+    assert told.calibrated.values.tolist() == [1, 1, 0, 1, 1, 0, 1, 0] and not told.attrs.get("variable")
+    assert not any("demoted" in commit.metadata for commit in store.history())
+    # where most nights are so, they are all that there is
+    append(store, *(unflattened(day) for day in (9, 10, 11)))
+    assert store.ensemble["r"].attrs["variable"] == [5]
+
+
+def test_a_store_that_tells_no_calibration_of_its_nights_goes_on(tmp_path, measured):
+    store = Store.create(tmp_path / "a.dphot", {})
+    append(store, measured(1))
+    with store.transaction("as it was written before") as tx:
+        del tx.root["ensemble/r/calibrated"]
+    append(store, measured(2))
+    assert store.ensemble["r"].calibrated.values.tolist() == [1, 1]
 
 
 def test_the_order_of_arrival_and_late_frames_change_no_bit(tmp_path, measured):
