@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event
 
 import numpy as np
 import pytest
@@ -80,8 +81,20 @@ def test_files_that_may_be_half_written_are_named_at_the_end(small_night, tmp_pa
     camera.mkdir()
     half = camera / "light-r-0001.fits"
     half.write_bytes(lights_of(small_night)[0].read_bytes()[:20000])
-    Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    assert cli.main(["watch", str(store), str(camera), "--poll", "0.1", "--json"]) == 0
+    usual = signal.getsignal(signal.SIGTERM)
+
+    def terminate():
+        until = time.monotonic() + 60
+        while signal.getsignal(signal.SIGTERM) is usual:  # the command has not begun
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(terminate)
+        assert cli.main(["watch", str(store), str(camera), "--poll", "0.1", "--json"]) == 0
+    assert done.result() is None
     said = capsys.readouterr()
     result = json.loads(said.out.splitlines()[-1])
     (one,) = result["unfinished"]
