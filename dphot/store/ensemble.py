@@ -154,7 +154,6 @@ def _write(
         new[CALIBRATED] = encodings.New(dims[:1], told, {}, (1024,))
         encodings.create(group, new)
         return
-        return
     group = root[path]  # type: ignore[assignment]
     arrays = dict(group.arrays())
     if CALIBRATED not in arrays:
