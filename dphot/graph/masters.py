@@ -222,7 +222,8 @@ def build(
     images["flat"] = np.where(bad & ~(images["flat"] > 0.05), np.float32(1.0), images["flat"])
 
     ds = xr.Dataset({name: (("y", "x"), np.ascontiguousarray(image)) for name, image in images.items()})
-    ds.update({f"{name}_variance": (("y", "x"), np.nan_to_num(v)) for name, v in variances.items()})
+    known_to = {name: v if np.isfinite(v).all() else np.nan_to_num(v) for name, v in variances.items()}
+    ds.update({f"{name}_variance": (("y", "x"), v) for name, v in known_to.items()})
     ds["bad"] = ("y", "x"), bad.astype(np.uint8)
     ds.attrs.update(
         # The fewer photons a pixel of the flat has, the larger is its relative variance: variance / flat is even.

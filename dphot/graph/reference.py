@@ -21,6 +21,7 @@ from ..io.site import SITE
 from ..kernels import detect, moffat, psf
 from ..kernels.align import match
 from ..kernels.calibrate import estimate_saturation
+from ..kernels.medians import median
 from . import frame as chain
 from .context import Handle, load_masters, reference_to_dataset
 from .gain import PAIRS
@@ -277,7 +278,7 @@ def make(
         star_x, star_y, star_flux = add_target(
             config.target, star_x, star_y, star_flux, sources, wcs, model.fwhm, image.shape
         )
-    rms = float(np.median(np.abs(image - np.median(image)))) * 1.4826
+    rms = 1.4826 * median(np.abs(image - np.float32(median(image))))
 
     reference = chain.Reference(
         shape=(int(image.shape[0]), int(image.shape[1])), star_x=star_x, star_y=star_y,

@@ -146,12 +146,17 @@ def _box(place, radius, size):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _middle(image, mask, j, i, level, beside):
     """Median of the four neighbours of a pixel above the sky; NaN where one is saturated or two are unfit."""
+    marks = mask[j - 1, i] | mask[j + 1, i] | mask[j, i - 1] | mask[j, i + 1]
+    if marks & PIXEL_SATURATED:
+        return np.nan
+    if not marks & (PIXEL_BAD | PIXEL_NONFINITE):
+        up, down, left, right = image[j - 1, i], image[j + 1, i], image[j, i - 1], image[j, i + 1]
+        lower = max(min(up, down), min(left, right)) - level
+        return 0.5 * (lower + (min(max(up, down), max(left, right)) - level))
     n = 0
     for k in range(4):
         row = j + (k == 0) - (k == 1)
         column = i + (k == 2) - (k == 3)
-        if mask[row, column] & PIXEL_SATURATED:
-            return np.nan
         if not mask[row, column] & (PIXEL_BAD | PIXEL_NONFINITE):
             value = image[row, column] - level
             place = n

@@ -222,9 +222,9 @@ def _mark_shapes(out: NDArray, data: NDArray[np.float32], column: NDArray, row: 
 
 def _neighbour_share(data: NDArray[np.float32], column: NDArray, row: NDArray) -> NDArray[np.float64]:
     """Mean of the eight neighbours of a pixel, over that pixel."""
-    padded = np.pad(data.astype(np.float64), 1, mode="edge")
-    i, j = np.asarray(row) + 1, np.asarray(column) + 1
-    peak = padded[i, j]
-    total = sum(padded[i + a, j + b] for a in (-1, 0, 1) for b in (-1, 0, 1)) - peak
+    rows = [np.clip(row + a, 0, data.shape[0] - 1) for a in (-1, 0, 1)]
+    columns = [np.clip(column + b, 0, data.shape[1] - 1) for b in (-1, 0, 1)]
+    peak = data[row, column].astype(np.float64)
+    total = sum(data[i, j].astype(np.float64) for i in rows for j in columns) - peak
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(peak > 0, total / (8.0 * peak), 0.0)

@@ -302,11 +302,15 @@ def _flags(mask, image, x, y, radius, flags, peak):
         column = math.floor(xc + 0.5)
         row = math.floor(yc + 0.5)
         reach = math.ceil(radius) + 1
+        bits, highest = np.uint16(0), -np.inf
         for j in range(max(0, row - reach), min(ny - 1, row + reach) + 1):
+            v2 = (j - yc) ** 2
             for i in range(max(0, column - reach), min(nx - 1, column + reach) + 1):
-                within = (i - xc) ** 2 + (j - yc) ** 2 <= radius * radius
-                if within or (i == column and j == row):
-                    flags[star] |= np.uint16(mask[j, i])
+                if (i - xc) ** 2 + v2 <= radius * radius or (i == column and j == row):
+                    bits |= np.uint16(mask[j, i])
                     value = float(image[j, i])
-                    if abs(value) < np.inf and not value <= peak[star]:
-                        peak[star] = value
+                    if highest < value < np.inf:
+                        highest = value
+        flags[star] |= bits
+        if highest > -np.inf:
+            peak[star] = highest
