@@ -17,9 +17,10 @@ from ..io import bucket
 from ..schema import FORMAT_VERSION
 from . import encodings, layout, lock, opening, repository
 
-#: Names of what Icechunk keeps under a prefix.
-_OBJECT = re.compile(
-    r"config\.yaml|refs/branch\.[^/]+/ref\.json|(snapshots|transactions|manifests|chunks)/[0-9A-Z]{20}"
+#: Names of what Icechunk 1 and 2 keep under a prefix; the first part leads to all else.
+_REFERENCES = re.compile(r"repo|refs/branch\.[^/]+/ref\.json")
+_OBJECTS = re.compile(
+    r"config\.yaml|overwritten/(repo|config\.yaml)\.[^/]+|(snapshots|transactions|manifests|chunks)/[0-9A-Z]{20}"
 )
 
 
@@ -95,10 +96,9 @@ def discard(path: str) -> None:
             shutil.rmtree(repository.folder(path))
         return
     root = path.rstrip("/") + "/"  # Icechunk makes a repository in an empty prefix only
-    own = [name for name, _, _ in bucket.objects(root) if _OBJECT.fullmatch(name.removeprefix(root))]
-    # without its references no half of it is ever found
-    for refs in (True, False):
-        bucket.delete([name for name in own if name.startswith(f"{root}refs/") == refs])
+    names = [name for name, _, _ in bucket.objects(root)]
+    for kind in (_REFERENCES, _OBJECTS):  # without its references no half of it is ever found
+        bucket.delete([name for name in names if kind.fullmatch(name.removeprefix(root))])
 
 
 def _initialise(path: str, attributes: dict[str, Any]) -> None:
