@@ -1,12 +1,12 @@
 """The only place that imports zarr or icechunk."""
 
-from .frame_writer import FrameWriter
+from .frame_writer import FrameWriter, write_frames
 from .health import Problem, readable
 from .holdings import Holdings
 from .plain import write_plain_zarr
 from .reading import read_dataset
 from .store import Store
-from .transactions import ConflictError, FrameSlots, Transaction, write_frames
+from .transactions import ConflictError, FrameSlots, Transaction
 from .versions import Collected, Commit
 
 __all__ = [

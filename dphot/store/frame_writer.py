@@ -1,11 +1,13 @@
-"""Writing raw frames one after the other, many at a time."""
+"""Writing raw frames into the places that a transaction keeps for them, many at a time."""
 
 from __future__ import annotations
 
 import icechunk
 import numpy as np
+import zarr
 
-from .transactions import write_frames
+from ..errors import StoreError
+from . import layout
 
 #: Bytes of raw frames that are collected at most, unless one frame alone has more.
 COLLECTED = 2**23
@@ -59,3 +61,43 @@ class FrameWriter:
             block = np.stack(frames) if len(frames) > 1 else frames[0][None]
             write_frames(self._fork, self._filter, self._night, self._first, block)
         return self._fork
+
+
+def write_frames(
+    fork: icechunk.session.ForkSession, filter: str, night: str, offset: int, block: np.ndarray
+) -> icechunk.session.ForkSession:
+    """Write raw frames into reserved places; for workers.
+
+    Parameters
+    ----------
+    fork : icechunk.ForkSession
+        A copy of `Transaction.fork`, taken after `Transaction.reserve_frames`.
+    filter, night : str
+        As reserved.
+    offset : int
+        Index of the first frame in the night's array.
+    block : numpy.ndarray, (k, ny, nx)
+        The frames, in the reserved type.
+
+    Returns
+    -------
+    icechunk.ForkSession
+        The fork, to be sent back and merged.
+
+    Raises
+    ------
+    StoreError
+        If size or type differ from what was reserved: pixels are never cast.
+    """
+    group = layout.frames_group(filter, night)
+    # a frame that equals the fill value everywhere is written all the same: -0.0 is not 0.0
+    array = zarr.open_array(fork.store, path=f"{group}/raw", mode="r+", config={"write_empty_chunks": True})
+    places, *size = array.shape
+    end = offset + len(block)
+    if block.dtype != array.dtype or list(block.shape[1:]) != size or not 0 <= offset <= end <= places:
+        raise StoreError(
+            f"{group}: {len(block)} frames of {block.shape[1:]} {block.dtype} at {offset} do not fit "
+            f"{places} places of {tuple(size)} {array.dtype}"
+        )
+    array[offset:end] = block
+    return fork
