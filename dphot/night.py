@@ -291,7 +291,7 @@ class _Night:
         """Photometry, stack and record of some frames, together with those that the night has already."""
         assert self.reference is not None
         goes_on = series.filter in self.before or series.filter in self.records
-        self._supersede({str(path) for path in ds.path.values})
+        self._supersede(dict(zip(ds.path.values.astype(str), ds.digest.values.astype(str), strict=True)))
         self.tx.append_photometry(series.filter, ds)
         rows = self._judged_again(series) if goes_on else ds
         if stacks:
@@ -302,11 +302,11 @@ class _Night:
             step_names(self.steps), self.before.get(series.filter),
         )  # fmt: skip
 
-    def _supersede(self, paths: set[str]) -> None:
+    def _supersede(self, digests: Mapping[str, str]) -> None:
         """Take out what earlier commits hold of files that could not be read then: now they have come anew."""
         for records in (self.before, self.records):
             for name, record in records.items():
-                for path in (gone := self.tx.supersede(name, self.night, paths)):
+                for path in (gone := self.tx.supersede(name, self.night, digests)):
                     self.progress.say(f"{path}: takes the place of what could not be read")
                 if gone:
                     lost = [

@@ -99,15 +99,15 @@ def amend(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
         arrays[name].oindex[rows[order]] = encodings.encode(name, ds.variables[name])[0][order]
 
 
-def supersede(root: zarr.Group, filter: str, night: str, paths: set[str]) -> list[str]:
+def supersede(root: zarr.Group, filter: str, night: str, digests: Mapping[str, str]) -> list[str]:
     """Take out the rows of files that could not be read (see `Transaction.supersede`)."""
     group: Any = root.get(layout.photometry_group(filter))
     if group is None:
         return []
-    columns = (np.asarray(group[k][:]).tolist() for k in ("path", "night", "frame_flags"))
+    columns = (np.asarray(group[k][:]).tolist() for k in ("path", "digest", "night", "frame_flags"))
     old = [
-        row for row, (path, of, flags) in enumerate(zip(*columns, strict=True))
-        if path in paths and of == night and flags & FrameFlag.UNREADABLE
+        row for row, (path, digest, of, flags) in enumerate(zip(*columns, strict=True))
+        if digests.get(path, digest) != digest and of == night and flags & FrameFlag.UNREADABLE
     ]  # fmt: skip
     if not old:
         return []
