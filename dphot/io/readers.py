@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BucketError, FrameError
-from ..kernels.byteorder import to_native
 from . import files
 from .bayer import own_pixels
 from .cards import Header, find_image, number
@@ -275,6 +274,8 @@ def _native(stored: NDArray[Any], header: Header, path: str) -> NDArray[Any]:
         return _scaled(stored, header)
     if stored.dtype.itemsize == 1:
         return np.bitwise_xor(stored, 0x80).view("i1") if wanted.kind == "i" else stored.copy()
+    from ..kernels.byteorder import to_native  # compiled code takes a second to load, and headers need none
+
     return to_native(stored, wanted.kind == "u")
 
 
