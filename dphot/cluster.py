@@ -98,7 +98,7 @@ def connect(workers: int | None = None, scheduler: str | None = None) -> Iterato
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.scheduler.allowed-failures": 2,
         "distributed.admin.log-length": 0,
-        # it looks at every thread a hundred times a second, for a dashboard that is not there: a tenth of the time
+        # it looks at every thread a hundred times a second, for a dashboard that is not there
         "distributed.worker.profile.enabled": False,
     }
     wanted = workers or cores()

@@ -309,13 +309,10 @@ class _Night:
                 for path in (gone := self.tx.supersede(name, self.night, digests)):
                     self.progress.say(f"{path}: takes the place of what could not be read")
                 if gone:
-                    lost = [
-                        d
-                        for d in record["frames_dropped"]
-                        if d["path"] in gone and "UNREADABLE" in d["flags"]
-                    ]
-                    left = [d for d in record["frames_dropped"] if d not in lost]
-                    records[name] = {**record, "frames": record["frames"] - len(lost), "frames_dropped": left}
+                    dropped = record["frames_dropped"]
+                    left = [d for d in dropped if d["path"] not in gone or "UNREADABLE" not in d["flags"]]
+                    frames = record["frames"] - len(dropped) + len(left)
+                    records[name] = {**record, "frames": frames, "frames_dropped": left}
                 self.superseded.update(gone)
 
     def _judged_again(self, series: NightSeries) -> xr.Dataset:

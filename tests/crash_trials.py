@@ -1,7 +1,8 @@
 """Kill an append at random moments, look at the store, try again: is it as if nothing had happened?
 
 A process that has all kernels in memory, and has never touched a store, forks: one child appends and is killed, one looks,
-one tries again, and is killed too or goes on to the end. Run as ``crash_trials.py FOLDER KILLS SEED [SCHEDULER NANNY ...]``; prints what went wrong as JSON.
+one tries again, and is killed too or goes on to the end. Run as ``crash_trials.py FOLDER KILLS SEED [SCHEDULER NANNY ...]``;
+prints what went wrong as JSON.
 """
 
 import gc

@@ -20,10 +20,8 @@ class FrameWriter:
 
     Parameters
     ----------
-    fork : icechunk.ForkSession
-        A copy of `Transaction.fork`, taken after `Transaction.reserve_frames`.
-    filter, night : str
-        As reserved.
+    fork, filter, night
+        As for `write_frames`.
     collected : int
         Bytes of frames held before they are written.
     """
