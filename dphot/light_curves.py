@@ -17,7 +17,10 @@ from .store import Store
 from .store.ensemble import calibrated
 
 _TABLES = ("level", "level_err", "rms", "noise", "points")
-_READ = ("flux", "flux_err", "flags", "frame_flags", "scintillation", "night")
+#: What a light curve is made of, and what a plot of it says of its points.
+_READ = (
+    "flux", "flux_err", "flags", "frame_flags", "scintillation", "aperture_radius", "night", "bjd_tdb", "path", "flip",
+)  # fmt: skip
 #: A comparison star is measured in at least this share of the frames in which the target is.
 PRESENT = 0.5
 
@@ -84,8 +87,10 @@ def light_curve(
     level, level_err, rms, noise, points = (table[fit] for table in tables)
     judged = nightly.judge(level, level_err, rms, noise, points, use)
     expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
-    one = obs.isel(aperture=[aperture])
-    one = one.assign(one[list(_READ)].compute())  # the rest stays where it is until it is asked for
+    here = slice(aperture, aperture + 1)
+    one = obs.isel(aperture=here).assign(
+        store.rows(filter, _READ, aperture=here)
+    )  # the rest is read when asked for
     lost = (one.frame_flags.values & int(LOST)) != 0
     good = ((one["flags"].values & int(UNFIT)) == 0) & ~lost[:, None]
     flux = np.where(lost[:, None], np.nan, one.flux.values[:, 0])

@@ -28,11 +28,14 @@ from ..errors import StoreError
 TIME_ATTRS = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
 NAT = np.iinfo(np.int64).min
 
-#: Rows, and stars, to a chunk of a variable of the photometry; of one dimension, rows. An append rewrites the last,
-#: partly filled chunk, so few rows keep its cost independent of the length of the series.
-_ROWS, _STARS, _LIST = 128, 128, 256
-#: Bytes that apertures are put together to: every chunk costs a millisecond, however small it is, and a light curve,
-#: which needs one aperture, reads all of the chunk.
+#: Rows to a chunk of a variable of the photometry: of what has no stars, of 2-byte values of stars (flags, which
+#: compress to nothing), and of all that measures stars. Every chunk costs half a millisecond or more, however small it
+#: is; but an append rewrites the last, partly filled ones, so few rows of what is large keep its cost independent of
+#: the length of the series.
+_LIST, _FLAGS, _ROWS = 1024, 512, 128
+#: Stars to such a chunk.
+_STARS = 128
+#: Bytes that apertures are put together to: a light curve, which needs one, reads all of the chunk.
 _SERIES = 2**18
 #: Bytes that Blosc compresses at a time.
 _BLOCK = 2**19
@@ -57,7 +60,7 @@ def fill_value(dtype: np.dtype) -> Any:
     return {"f": np.nan, "T": "", "b": False}.get(dtype.kind, 0)
 
 
-def series_chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+def series_chunks(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int = 8) -> tuple[int, ...]:
     """Chunk shape of a variable of the photometry.
 
     Parameters
@@ -66,19 +69,22 @@ def series_chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, .
         Dimensions; ``time`` comes first in a variable that grows.
     shape : tuple of int
         Sizes of the dimensions; that of ``time`` does not matter.
+    itemsize : int
+        Bytes of a value.
 
     Returns
     -------
     tuple of int
-        At most 128 rows x 128 stars of two apertures; of more, where there are fewer stars.
+        At most 128 rows x 128 stars of two apertures; of more, where there are fewer stars. More rows of what is small.
     """
     if not dims or dims[0] != "time":
         return tuple(max(1, n) for n in shape)
-    if len(dims) == 1:
-        return (_LIST,)
+    if dims[-1] != "star":
+        return (_LIST, *(max(1, n) for n in shape[1:]))
     stars = min(max(1, shape[-1]), _STARS)
     apertures = max(1, _SERIES // (_ROWS * stars * 8))
-    return (_ROWS, *(min(max(1, n), apertures) for n in shape[1:-1]), stars)
+    rows = _FLAGS if itemsize <= 2 else _ROWS
+    return (rows, *(min(max(1, n), apertures) for n in shape[1:-1]), stars)
 
 
 def image_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,11 +7,15 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from ..errors import StoreError
-from . import encodings
+from . import encodings, layout
 
 T = TypeVar("T")
+
+#: Small chunks that are decoded together.
+_TOGETHER = 64
 
 
 class Lazy(Mapping[str, T], Generic[T]):
@@ -60,10 +64,19 @@ def read_dataset(session: Any, group: str) -> xr.Dataset:
     return _tidy(_connect(session, group).load())
 
 
-def read_rows(session: Any, group: str, names: Sequence[str]) -> xr.Dataset:
-    """Some variables of a group that grows, in memory, rows in order of time (see `read_dataset`)."""
-    ds = _connect(session, group)[list(names)].load()
+def read_rows(session: Any, group: str, names: Sequence[str], **parts: Any) -> xr.Dataset:
+    """Some variables of a group that grows, in memory, rows in order of time (see `read_dataset`).
+
+    Parameters
+    ----------
+    names : sequence of str
+        The variables; those that the group does not have are left out.
+    **parts : int, slice or sequence of int
+        What is read of other dimensions, as in `xarray.Dataset.isel`.
+    """
+    ds = _connect(session, group)
     order = time_order(ds)
+    ds = ds[[name for name in names if name in ds.variables]].isel(parts, missing_dims="ignore").load()
     return _tidy(ds if order is None else ds.isel(time=order))
 
 
@@ -82,7 +95,7 @@ def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Only the coordinates of dimensions are in memory.
+        Only the coordinates are in memory.
 
     Raises
     ------
@@ -93,12 +106,12 @@ def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
     if rows is not None and (order := time_order(ds)) is not None:
         ds = ds.isel(time=order)
     lazy = {}
-    for name in set(ds.variables) - set(ds.indexes):
+    for name in ds.data_vars:
         variable = ds.variables[name]
         sizes = _chunks(variable, rows)
         # named by commit and place: without a name, Dask would hash what the array refers to
-        lazy[name] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
-    return _tidy(ds.assign(lazy))
+        lazy[str(name)] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
+    return _tidy(ds.assign(lazy).assign_coords({name: ds.coords[name].load() for name in ds.coords}))
 
 
 def _chunks(variable: xr.Variable, rows: int | None) -> dict[Hashable, int]:
@@ -113,8 +126,11 @@ def _chunks(variable: xr.Variable, rows: int | None) -> dict[Hashable, int]:
 
 
 def _connect(session: Any, group: str) -> xr.Dataset:
+    # together, small chunks are decoded in two thirds of the time; images would need the memory of all at once
+    small = group.startswith((f"{layout.PHOTOMETRY}/", f"{layout.ENSEMBLE}/"))
     try:
-        return xr.open_zarr(session.store, group=group, consolidated=False, zarr_format=3, chunks=None)
+        with zarr.config.set({"codec_pipeline.batch_size": _TOGETHER if small else 1}):
+            return xr.open_zarr(session.store, group=group, consolidated=False, zarr_format=3, chunks=None)
     except (FileNotFoundError, KeyError) as error:
         raise StoreError(f"the store holds no group {group!r}") from error
 

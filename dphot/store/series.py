@@ -30,11 +30,7 @@ def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
     _refuse_copies(path, encoded, None)
     if path not in root:
         group = root.create_group(path, attributes={**encodings.dataset_attrs(ds), "filter": filter})
-        new = {
-            name: encodings.New(dims[name], values, attrs, encodings.series_chunks(dims[name], values.shape))
-            for name, (values, attrs) in encoded.items()
-        }
-        encodings.create(group, new)
+        encodings.create(group, {name: _new(dims[name], *encoded[name]) for name in encoded})
         return
     group = root[path]  # type: ignore[assignment]
     arrays = dict(group.arrays())
@@ -45,10 +41,14 @@ def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
         if name not in arrays:
             shape = (rows, *values.shape[1:])
             blank = np.full(shape, encodings.fill_value(values.dtype), dtype=values.dtype)
-            chunks = encodings.series_chunks(dims[name], values.shape)
-            arrays |= encodings.create(group, {name: encodings.New(dims[name], blank, attrs, chunks)})
+            arrays |= encodings.create(group, {name: _new(dims[name], blank, attrs)})
         if dims[name][:1] == ("time",):
             extend(arrays[name], values)
+
+
+def _new(dims: tuple[str, ...], values: np.ndarray, attrs: dict[str, Any]) -> encodings.New:
+    chunks = encodings.series_chunks(dims, values.shape, values.dtype.itemsize)
+    return encodings.New(dims, values, attrs, chunks)
 
 
 #: What tells a frame from others: it stays when the frame is measured again.

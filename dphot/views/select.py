@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -208,11 +207,8 @@ def curve(
         flux=flux[rows],
         error=error[rows],
         flagged=((star_bits | frame_bits)[rows] != 0),
-        reason=[
-            ", ".join(decode(s) + decode(f, FrameFlag)) or "none"
-            for s, f in zip(star_bits[rows], frame_bits[rows], strict=True)
-        ],
-        frame=[PurePath(str(path)).name for path in paths],
+        reason=_reasons(star_bits[rows], frame_bits[rows]),
+        frame=[str(path).rpartition("/")[2] for path in paths],
         flip=lc["flip"].values[rows] if "flip" in lc.variables else np.full(rows.size, -1),
         night=nights[rows],
         rows=rows,
@@ -223,6 +219,13 @@ def curve(
         radius=radius,
         labels=dict(lc.attrs),
     )
+
+
+def _reasons(star_bits: np.ndarray, frame_bits: np.ndarray) -> list[str]:
+    """The flags of each point in words; a series of any length has few that differ."""
+    pairs, which = np.unique(np.stack([star_bits, frame_bits]), axis=1, return_inverse=True)
+    words = [", ".join(decode(s) + decode(f, FrameFlag)) or "none" for s, f in pairs.T]
+    return [words[i] for i in which.ravel()]
 
 
 def _known(lc: xr.Dataset, name: str) -> bool:

@@ -64,16 +64,18 @@ def test_times_are_nanoseconds_and_values_are_native():
 
 
 @pytest.mark.parametrize(
-    ("dims", "shape", "chunks"),
+    ("dims", "shape", "itemsize", "chunks"),
     [
-        (("time", "aperture", "star"), (100, 32, 500), (128, 2, 128)),
-        (("time", "aperture", "star"), (100, 32, 15), (128, 17, 15)),
-        (("time", "aperture", "star"), (100, 1, 3), (128, 1, 3)),
-        (("time", "star"), (100, 500), (128, 128)),
-        (("time",), (100,), (256,)),
-        (("star",), (500,), (500,)),
-        (("star",), (0,), (1,)),
+        (("time", "aperture", "star"), (100, 32, 500), 8, (128, 2, 128)),
+        (("time", "aperture", "star"), (100, 32, 15), 8, (128, 17, 15)),
+        (("time", "aperture", "star"), (100, 1, 3), 8, (128, 1, 3)),
+        (("time", "star"), (100, 500), 8, (128, 128)),
+        (("time", "star"), (100, 500), 2, (512, 128)),
+        (("time", "aperture"), (100, 32), 8, (1024, 32)),
+        (("time",), (100,), 8, (1024,)),
+        (("star",), (500,), 8, (500,)),
+        (("star",), (0,), 8, (1,)),
     ],
 )
-def test_chunks_of_the_photometry(dims, shape, chunks):
-    assert encodings.series_chunks(dims, shape) == chunks
+def test_chunks_of_the_photometry(dims, shape, itemsize, chunks):
+    assert encodings.series_chunks(dims, shape, itemsize) == chunks

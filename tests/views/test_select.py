@@ -8,7 +8,7 @@ import views_factory as factory
 import xarray as xr
 
 from dphot.errors import InputError
-from dphot.flags import StarFlag
+from dphot.flags import FrameFlag, StarFlag
 from dphot.views import drawn, facts, select
 
 
@@ -26,6 +26,9 @@ def test_flagged_points_are_those_that_speak_against_a_point(lc: xr.Dataset) -> 
     saturated = (lc.flags.values[c.rows, 0] & int(StarFlag.SATURATED)) != 0
     assert c.flagged[saturated].all() and c.reason[int(np.flatnonzero(saturated)[0])] == "SATURATED"
     assert {"CLOUD", "SATURATED", "none"} == set(c.reason)
+    clouded = (lc.frame_flags.values[c.rows] & int(FrameFlag.CLOUD)) != 0
+    assert [reason != "none" for reason in c.reason] == c.flagged.tolist()
+    assert ["CLOUD" in reason for reason in c.reason] == clouded.tolist()
     always = select.curve(lc, target=6)  # a neighbour in every frame: not a matter of single points
     assert set(always.reason) == {"CLOUD", "none"}
 
