@@ -250,6 +250,24 @@ def test_flags_and_peak_within_the_radius(dtype):
     np.testing.assert_array_equal(peak, [900, 900, 900, 5000, 100, np.nan, np.nan])
 
 
+def test_flags_and_peak_are_those_of_the_pixels_within():
+    rng = np.random.default_rng(8)
+    raw, mask = rng.normal(500, 200, (40, 50)), rng.choice([0, 0, 0, 0, 1, 4, 16], (40, 50)).astype(np.uint8)
+    raw[rng.random(raw.shape) < 0.05] = np.nan
+    x, y = rng.uniform(-3, 53, 200), rng.uniform(-3, 43, 200)
+    rows, columns = np.mgrid[:40, :50]
+    for radius in (0.3, 2.7, 6.0):
+        flags, peak = star_flags(mask, raw, x, y, radius)
+        for k in range(x.size):
+            own = (rows == np.floor(y[k] + 0.5)) & (columns == np.floor(x[k] + 0.5))
+            under = own | ((columns - x[k]) ** 2 + (rows - y[k]) ** 2 <= radius**2)
+            room = min(x[k] + 0.5, 49.5 - x[k], y[k] + 0.5, 39.5 - y[k])
+            bits = np.bitwise_or.reduce(mask[under], initial=0) | (StarFlag.EDGE if room < radius else 0)
+            highest = np.nanmax(raw[under]) if np.isfinite(raw[under]).any() else np.nan
+            assert flags[k] == bits
+            np.testing.assert_equal(peak[k], highest)
+
+
 def test_smallest_radius_still_sees_its_pixel():
     raw = np.arange(25.0).reshape(5, 5)
     raw[1, 1] = np.nan

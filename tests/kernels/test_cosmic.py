@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from dphot.flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_SATURATED
-from dphot.kernels.cosmic import mark_cosmics, repaired, sharpest
+from dphot.flags import PIXEL_BAD, PIXEL_COSMIC, PIXEL_NONFINITE, PIXEL_SATURATED
+from dphot.kernels.cosmic import _middle, mark_cosmics, repaired, sharpest
 
 SKY, GAIN, READ = 200.0, 1.3, 5.0
 NOISE = np.hypot(np.sqrt(SKY / GAIN), READ / GAIN)
@@ -95,6 +95,21 @@ def test_a_track_of_two_pixels_is_found():
     image[j, i + 1] += 20000
     out = marked(image, x, y, 3.0)
     assert (out[j, i] == PIXEL_COSMIC).all() and (out[j, i + 1] == PIXEL_COSMIC).all()
+
+
+def test_the_middle_is_the_median_of_the_neighbours_that_are_fit():
+    rng = np.random.default_rng(4)
+    marks = np.array([0, PIXEL_COSMIC, PIXEL_BAD, PIXEL_NONFINITE, PIXEL_SATURATED], np.uint8)
+    level = 3.0
+    for chances in ((0.9, 0.1, 0, 0, 0), (0.5, 0.1, 0.2, 0.15, 0.05)):
+        for _ in range(300):
+            image = rng.integers(-4, 5, (3, 3)).astype(np.float32)  # small numbers: many are equal
+            mask = rng.choice(marks, (3, 3), p=chances)
+            beside = [(0, 1), (2, 1), (1, 0), (1, 2)]
+            fit = [image[k] - level for k in beside if not mask[k] & (PIXEL_BAD | PIXEL_NONFINITE)]
+            saturated = any(mask[k] & PIXEL_SATURATED for k in beside)
+            expected = np.median(fit) if len(fit) > 2 and not saturated else np.nan
+            np.testing.assert_equal(_middle(image, mask, 1, 1, level, np.empty(4)), expected)
 
 
 def test_masked_pixels_are_not_judged_nor_what_lies_beside_saturation():
