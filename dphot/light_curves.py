@@ -88,9 +88,8 @@ def light_curve(
     judged = nightly.judge(level, level_err, rms, noise, points, use)
     expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
     here = slice(aperture, aperture + 1)
-    one = obs.isel(aperture=here).assign(
-        store.rows(filter, _READ, aperture=here)
-    )  # the rest is read when asked for
+    read = store.rows(filter, _READ, aperture=here)  # the rest is read when it is asked for
+    one = obs.isel(aperture=here).assign(read).assign_coords(read.coords)
     lost = (one.frame_flags.values & int(LOST)) != 0
     good = ((one["flags"].values & int(UNFIT)) == 0) & ~lost[:, None]
     flux = np.where(lost[:, None], np.nan, one.flux.values[:, 0])

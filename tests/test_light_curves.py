@@ -2,6 +2,7 @@
 
 import shutil
 
+import dask
 import numpy as np
 import pytest
 
@@ -76,6 +77,20 @@ def test_choices(two_nights):
 def test_what_is_not_there(two_nights, options, message):
     with pytest.raises(InputError, match=message):
         dphot.light_curve(two_nights, **options)
+
+
+def test_neither_it_nor_its_plot_computes_a_dask_graph(two_nights):
+    """Years of nights are read in seconds that way."""
+
+    def forbidden(dsk, keys, **kwargs):
+        raise AssertionError("a Dask graph was computed")
+
+    with dask.config.set(scheduler=forbidden):
+        lc = dphot.light_curve(two_nights, target=1)
+        lc.dphot.plot()
+        with pytest.raises(AssertionError, match="Dask graph"):
+            lc.airmass.load()
+    assert np.isfinite(lc.airmass).all()
 
 
 def test_a_plot_can_be_made(two_nights):

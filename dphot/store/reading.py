@@ -95,7 +95,7 @@ def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Only the coordinates are in memory.
+        Only the coordinates of dimensions are in memory.
 
     Raises
     ------
@@ -106,12 +106,12 @@ def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
     if rows is not None and (order := time_order(ds)) is not None:
         ds = ds.isel(time=order)
     lazy = {}
-    for name in ds.data_vars:
+    for name in set(ds.variables) - set(ds.indexes):
         variable = ds.variables[name]
         sizes = _chunks(variable, rows)
         # named by commit and place: without a name, Dask would hash what the array refers to
-        lazy[str(name)] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
-    return _tidy(ds.assign(lazy).assign_coords({name: ds.coords[name].load() for name in ds.coords}))
+        lazy[name] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
+    return _tidy(ds.assign(lazy))
 
 
 def _chunks(variable: xr.Variable, rows: int | None) -> dict[Hashable, int]:

@@ -46,9 +46,13 @@ def night(k: int, frames: int, apertures: int, stars: int) -> xr.Dataset:
     brightness = 10 ** np.random.default_rng(0).uniform(4, 6, stars)
     ds = xr.Dataset()
     for name, declared in schema.PHOTOMETRY.items():
-        shape = tuple(sizes[d] for d in declared.dims)
+        shape, time = tuple(sizes[d] for d in declared.dims), "time" in declared.dims
         kinds = {"f": np.float64, "i": np.int32, "u": np.uint16, "O": object}
-        ds[name] = declared.dims, np.full(shape, "" if declared.kind == "O" else 1, kinds[declared.kind])
+        values = np.full(shape, "" if declared.kind == "O" else 1, kinds[declared.kind])
+        ds[name] = (
+            declared.dims,
+            values * rng.normal(1, 0.01, shape) if time and declared.kind == "f" else values,
+        )
     growth = 1 - np.exp(-np.linspace(0.3, 4, apertures))[:, None]
     flux = brightness * growth * (1 + 0.05 * rng.normal(size=(frames, 1, 1)))
     error = np.sqrt(flux + 300 * np.linspace(0.3, 4, apertures)[:, None] ** 2)
@@ -60,7 +64,12 @@ def night(k: int, frames: int, apertures: int, stars: int) -> xr.Dataset:
         ds[name] = "star", brightness
     start = np.datetime64("2020-01-01T20:00", "ns") + np.timedelta64(k, "D")
     ds = ds.assign_coords(time=start + np.arange(frames) * np.timedelta64(60, "s"))
+    days = (ds.time.values - np.datetime64("2000-01-01T12:00")) / np.timedelta64(1, "D") + 2451545.0
+    ds["bjd_tdb"] = ds["jd_utc"] = "time", days
+    ds["scintillation"] = ds.scintillation * 1e-3
     ds["night"] = "time", np.full(frames, str(start)[:10], object)
+    paths = [f"/data/raw/{str(start)[:10]}/light-{i:04d}.fits" for i in range(frames)]
+    ds["path"] = "time", np.array(paths, object)
     ds["digest"] = "time", np.array([f"{k:06d}{i:06d}" for i in range(frames)], object)
     return schema.annotate(
         ds.set_coords(["star_x", "star_y", "star_flux", "star_ra", "star_dec"]), schema.PHOTOMETRY
