@@ -169,6 +169,11 @@ class Store:
             The variables; those that this store does not have are left out.
         **parts : int, slice or sequence of int
             What is read of the other dimensions, as in `xarray.Dataset.isel`; a slice is read faster than a list.
+
+        Raises
+        ------
+        StoreError
+            If the store does not know the filter, or cannot be read.
         """
         group = layout.photometry_group(filter)
         with repository.errors(self.path, f"{group} cannot be read"):
