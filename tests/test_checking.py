@@ -85,10 +85,9 @@ def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
             tx.append_photometry("r", make_night(day, frames=128, stars=20))
             tx.write_night(f"2026-11-{day:02d}", {})
     whole = store.photometry["r"].load()
+    by_size = sorted((tmp_path / "field.dphot" / "chunks").iterdir(), key=lambda file: -file.stat().st_size)
     seen = set()
-    for file in sorted((tmp_path / "field.dphot" / "chunks").iterdir()):
-        if file.stat().st_size < 15000:  # an image of one aperture in one night is 128 x 20 doubles
-            continue
+    for file in by_size[:6]:  # the largest are flux and flux_err: 128 x 20 x 3 doubles, a chunk a night
         flip(file)
         damaged = Store.open(store.path)
         (problem,) = check(damaged, files=False)[0]
@@ -99,9 +98,24 @@ def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
             np.testing.assert_array_equal(damaged.photometry["r"].flux_err[rows], whole.flux_err[rows])
         seen.add((problem.place.split("/")[-1], night))
         flip(file)
-        if len(seen) > 5:
-            break
-    assert len(seen) > 5
+    assert seen == {(name, f"2026-11-0{day}") for name in ("flux", "flux_err") for day in (1, 2, 3)}
+
+
+def test_a_damaged_chunk_of_several_nights_names_them_all(tmp_path):
+    from store_night import make_night
+
+    store = Store.create(tmp_path / "field.dphot", {})
+    for day in (1, 2, 3):
+        with store.transaction(f"night {day}") as tx:
+            tx.append_photometry("r", make_night(day))
+            tx.write_night(f"2026-11-{day:02d}", {})
+    named = {}
+    for file in (tmp_path / "field.dphot" / "chunks").iterdir():
+        flip(file)
+        named |= {problem.place.split("/")[-1]: problem.nights for problem in check(store, files=False)[0]}
+        flip(file)
+    for name in ("flux", "flux_err", "transform", "digest"):
+        assert [*named[name]] == ["2026-11-01", "2026-11-02", "2026-11-03"]
 
 
 def test_a_manifest_that_is_damaged_or_gone(store):
