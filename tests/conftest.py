@@ -1,10 +1,18 @@
 """Fixtures for all tests: real frames, and homes and caches that are not the user's."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 from grid_field import grid_simulation
+
+
+@pytest.fixture(autouse=True, scope="session")
+def elsewhere(tmp_path_factory):
+    """Programs that tests start import the package under test, not a ``dphot`` where pytest was started."""
+    with contextlib.chdir(tmp_path_factory.mktemp("elsewhere")):
+        yield
 
 
 @pytest.fixture(autouse=True)
