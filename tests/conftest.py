@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from grid_field import grid_simulation
+from s3_server import KEYS, address_in
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,3 +85,29 @@ def small_store(small_night, tmp_path_factory):
     import dphot
 
     return dphot.reduce(small_night, tmp_path_factory.mktemp("reduced") / "small.dphot", workers=0)
+
+
+@pytest.fixture(scope="module")
+def server_log(tmp_path_factory):
+    """The file in which the server tells of every request."""
+    return tmp_path_factory.mktemp("moto") / "log"
+
+
+@pytest.fixture(scope="module")
+def bucket(server_log):
+    """Address of an empty bucket."""
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    boto3 = pytest.importorskip("boto3")
+    log = server_log
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with open(log, "w") as out, pytest.MonkeyPatch.context() as environment:
+        server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            endpoint = address_in(log, server)
+            for name, value in {**KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
+                environment.setenv(name, value)
+            boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="observatory")
+            yield "s3://observatory"
+        finally:
+            server.terminate()
+            server.wait(10)
