@@ -208,7 +208,7 @@ def curve(
         error=error[rows],
         flagged=((star_bits | frame_bits)[rows] != 0),
         reason=_reasons(star_bits[rows], frame_bits[rows]),
-        frame=[str(path).rpartition("/")[2] for path in paths],
+        frame=[str(path).replace("\\", "/").rpartition("/")[2] for path in paths],
         flip=lc["flip"].values[rows] if "flip" in lc.variables else np.full(rows.size, -1),
         night=nights[rows],
         rows=rows,

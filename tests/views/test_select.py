@@ -33,6 +33,14 @@ def test_flagged_points_are_those_that_speak_against_a_point(lc: xr.Dataset) -> 
     assert set(always.reason) == {"CLOUD", "none"}
 
 
+@pytest.mark.parametrize("folder", ["/raw/a night/", "C:\\raw\\a night\\", ""])
+def test_frames_are_named_without_their_folder(lc: xr.Dataset, folder: str) -> None:
+    names = [f"light-{i:04d}.fits" for i in range(lc.sizes["time"])]
+    lc["path"] = "time", np.array([folder + name for name in names], object)
+    c = select.curve(lc)
+    assert list(c.frame) == [names[i] for i in c.rows]
+
+
 def test_unfit_points_are_flagged_even_if_all_are() -> None:
     always, once = np.full(9, int(StarFlag.SATURATED)), np.array([int(StarFlag.COSMIC)] + 8 * [0])
     assert select.telling_bits(always) & StarFlag.SATURATED
