@@ -464,6 +464,12 @@ def kills_its_worker(image, record):
     return image
 
 
+def fails_where_that_kills(image, record):
+    if record["path"].endswith("0004.fits"):
+        raise ValueError("this one")
+    return image
+
+
 @pytest.mark.cluster
 def test_a_frame_that_kills_its_worker_is_flagged_and_the_others_are_measured(small_night, tmp_path):
     store = dphot.reduce(small_night, tmp_path / "x", workers=2, steps=(kills_its_worker,), chunk=3)
@@ -471,6 +477,9 @@ def test_a_frame_that_kills_its_worker_is_flagged_and_the_others_are_measured(sm
     (dropped,) = record["frames_dropped"]
     assert Path(dropped["path"]).name == "light-r-0004.fits" and dropped["flags"] == ["UNREADABLE"]
     assert "worker was killed" in dropped["reason"] and record["frames_used"] == 7
+    here = dphot.reduce(small_night, tmp_path / "y", workers=0, steps=(fails_where_that_kills,))
+    (night,) = here.stack["r"]
+    np.testing.assert_array_equal(store.stack["r"][night], here.stack["r"][night])
 
 
 def test_a_store_is_replaced_only_by_a_whole_one(night_copy, tmp_path):

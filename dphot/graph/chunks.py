@@ -79,8 +79,11 @@ class Stack:
         """Add a frame (ADU) at the reference's pixels, without its sky."""
         add_to_reference(image, mask, matrix, sky, STACK_UNIT, self.total, self.count)
 
+    def __add__(self, other: Stack) -> Stack:
+        return Stack(self.total + other.total, self.count + other.count)
+
     def merge(self, other: Stack) -> None:
-        """Add another sum."""
+        """Add another sum to this one."""
         self.total += other.total
         self.count += other.count
 
@@ -90,15 +93,13 @@ class Stack:
             return (self.total * STACK_UNIT / self.count).astype(np.float32)
 
 
-def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, Stack | None]:
+def measure_chunk(chunk: Chunk, task: Task) -> tuple[tuple[list[dict[str, Any]], Any], Stack | None]:
     """Measure the frames of a chunk.
 
     Returns
     -------
-    rows : list of dict
-        One for each frame, in order (see `frame.measure`), with its digest and whether its raw pixels can be kept.
-    fork
-        The store's fork with the raw frames written, or None.
+    rows, fork : list of dict, and the store's fork with the raw frames written, or None
+        A row for each frame, in order (see `frame.measure`), with its digest and whether its raw pixels can be kept.
     stack : Stack or None
         Sum of the aligned frames, if there are any.
     """
@@ -124,7 +125,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[list[dict[str, Any]], Any, 
             digest = digest or file_digest(record["path"])
         rows.append({**row, "digest": digest, "kept": kept})
     fork = writer.flush() if writer is not None else None
-    return rows, fork, stack if any(is_aligned(row) for row in rows) else None
+    return (rows, fork), stack if any(is_aligned(row) for row in rows) else None
 
 
 def _measure_frame(
@@ -177,24 +178,22 @@ def measure_night(
     chunks = [Chunk(i, tuple(records[i : i + size])) for i in range(0, len(records), size)]
     rows: list[dict[str, Any]] = [{} for _ in records]
     forks = []
-    total = Stack.empty(reference.shape) if task.config.stack else None
-    for chunk, result in run(measure_chunk, chunks, task, client=client, split=Chunk.split, on_done=on_done):
+    total = Stack.empty(reference.shape)
+    for chunk, result in run(
+        measure_chunk, chunks, task, client=client, split=Chunk.split, on_done=on_done, on_sum=total.merge
+    ):
         if isinstance(result, Failed):
             rows[chunk.start] = chain.lost(reference, task.config, result.reason)
             continue
-        measured, fork, stack = result
+        measured, fork = result
         rows[chunk.start : chunk.start + len(measured)] = measured
         if fork is not None:
             forks.append(fork)
-        if total is not None and stack is not None:
-            total.merge(stack)
     # What the whole night knows helps the frames that failed; their raw pixels are in the store already.
     again = [Chunk(i, (records[i],), prior) for i, prior in priors(records, rows).items()]
     for chunk, result in run(
-        measure_chunk, again, replace(task, slots=None), client=client, split=Chunk.split
+        measure_chunk, again, replace(task, slots=None), client=client, split=Chunk.split, on_sum=total.merge
     ):
         if not isinstance(result, Failed) and is_aligned(result[0][0]):
             rows[chunk.start] = {**result[0][0], "kept": rows[chunk.start]["kept"]}
-            if total is not None and result[2] is not None:
-                total.merge(result[2])
-    return rows, forks, total
+    return rows, forks, total if task.config.stack else None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .sent import sent
+from .sums import Sums
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,6 +34,7 @@ def run(
     client: Client | None = None,
     split: Callable[[Any], list[Any]] | None = None,
     on_done: Callable[[Any], None] | None = None,
+    on_sum: Callable[[Any], None] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Yield ``(item, function(item, *shared))`` as the results come in, in any order.
 
@@ -52,6 +54,9 @@ def run(
         is yielded with a `Failed` result.
     on_done : callable, optional
         Called with every finished item, for a progress bar.
+    on_sum : callable, optional
+        `function` then gives a pair of the result and a part, or None; parts, which may be large, are added (``+``) on
+        the workers. Called with their sums, however many: all have come when the run ends.
 
     Yields
     ------
@@ -59,9 +64,19 @@ def run(
         The order is that of completion: consumers must not depend on it.
     """
     done = on_done or (lambda item: None)
+
+    def alone(pair: Any) -> Any:
+        """The result of what came whole."""
+        if on_sum is None:
+            return pair
+        result, part = pair
+        if part is not None:
+            on_sum(part)
+        return result
+
     if client is None:
         for item in items:
-            result = function(item, *shared)
+            result = alone(function(item, *shared))
             done(item)
             yield item, result
         return
@@ -70,32 +85,41 @@ def run(
 
     arguments: list[Any] = []
 
-    def submit(batch: Sequence[Any]) -> dict[Any, Any]:
+    def submit(item: Any) -> Future:
         # The death of a worker may have been blamed on an array that it was about to make.
         lost = [a for a in arguments if isinstance(a, Future) and a.status not in ("pending", "finished")]
         if lost or not arguments:
             arguments[:] = [sent(argument, client) for argument in shared]
-        futures = [client.submit(function, item, *arguments, pure=False, retries=RETRIES) for item in batch]
-        return dict(zip(futures, batch, strict=True))
+        return client.submit(function, item, *arguments, pure=False, retries=RETRIES)
 
-    waiting = submit(items)
+    sums = Sums(client, on_sum) if on_sum else None
+    waiting: dict[Future, Any] = {}
     suspects: list[Any] = []
     try:
-        for future in as_completed(list(waiting)):
-            item = waiting.pop(future)
-            error = future.exception() if future.status == "error" else None
-            if isinstance(error, KilledWorker):
-                suspects += split(item) if split else [item]
+        for item in items:
+            future = submit(item)
+            waiting[sums.parted(future) if sums else future] = item
+        finished = as_completed(list(waiting))
+        for future in finished:
+            if sums and future in sums:
+                sums.receive(future)
                 continue
-            result = future.result()
-            future.release()
-            done(item)
-            yield item, result
+            item = waiting.pop(future)
+            if future.status == "error" and isinstance(future.exception(), KilledWorker):
+                suspects += split(item) if split else [item]
+            else:
+                result, coming = sums.add(item, future) if sums else (future.result(), [])
+                finished.update(coming)
+                future.release()
+                done(item)
+                yield item, result
+            if sums and not waiting:
+                finished.update(sums.rest())
+        # What Dask has given up is tried with the cluster to itself.
         for item in suspects:
-            waiting = submit([item])
-            (future,) = waiting
+            waiting = {submit(item): item}
             try:
-                result = future.result()
+                result = alone(*(future.result() for future in waiting))
             except KilledWorker:
                 result = Failed(
                     "its worker was killed each time it was read or measured (out of memory, or a crash)"
@@ -103,7 +127,11 @@ def run(
             waiting = {}
             done(item)
             yield item, result
+        for item in sums.lost if sums else []:
+            alone(submit(item).result())
     finally:
         # Whatever ends the run early, a failure or the consumer, nothing is left behind on the cluster.
         for future in waiting:
             future.cancel()
+        if sums:
+            sums.cancel()

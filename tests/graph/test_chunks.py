@@ -58,7 +58,7 @@ def test_rows_come_in_order_and_bad_frames_are_rows(night, task):
         {**records[2], "path": "/nowhere.fits"},
         {**records[3], "width": 7},
     ]
-    rows, fork, stack = measure_chunk(Chunk(0, tuple(bad)), task)
+    (rows, fork), stack = measure_chunk(Chunk(0, tuple(bad)), task)
     assert [r["frame_flags"] for r in rows] == [0, 1, 1, 1] and fork is None
     # what is there has a digest, whatever is wrong with it
     assert [bool(r["digest"]) for r in rows] == [True, True, False, True]
@@ -81,7 +81,7 @@ def test_what_no_one_foresaw_costs_one_frame(night, task, monkeypatch):
 
     odd.value = float(simulate.read_simulated(records[2]["path"])[0][5, 5])
     monkeypatch.setattr(chunks.chain, "measure", odd)
-    rows, _, _ = measure_chunk(Chunk(0, tuple(records)), task)
+    (rows, _), _ = measure_chunk(Chunk(0, tuple(records)), task)
     assert rows[2]["frame_flags"] == 1 and "ZeroDivisionError" in rows[2]["note"] and rows[2]["digest"]
     assert sum(r["frame_flags"] == 0 for r in rows) >= 3
 
@@ -92,7 +92,7 @@ def test_a_night_is_its_frames_whatever_the_chunks(night, task, size):
     one = Task(task.handle, Config(chunk=size))
     done = []
     rows, forks, stack = measure_night(records, one, ref, on_done=lambda c: done.append(len(c.records)))
-    expected, _, total = measure_chunk(Chunk(0, tuple(records)), task)
+    (expected, _), total = measure_chunk(Chunk(0, tuple(records)), task)
     assert sum(done) == 4 and not forks
     assert all(a["flux"].tobytes() == b["flux"].tobytes() for a, b in zip(rows, expected, strict=True))
     assert (stack.total == total.total).all()

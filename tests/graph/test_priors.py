@@ -101,7 +101,7 @@ def task(night, monkeypatch):
 @pytest.mark.parametrize("size", [1, 2, 9])
 def test_neighbours_in_time_help_a_frame_of_four_stars(night, task, size):
     records, truth, _, made = night
-    alone, _, _ = measure_chunk(Chunk(0, tuple(records)), task)
+    (alone, _), _ = measure_chunk(Chunk(0, tuple(records)), task)
     assert [r["frame_flags"] & FAILED for r in alone] == [0, 0, FAILED, 0, 0]
     ref = reference_from_dataset(made)
     rows, _, stack = measure_night(records, Task(task.handle, Config(chunk=size), steps=task.steps), ref)
