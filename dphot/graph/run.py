@@ -107,6 +107,7 @@ def run(
             item = waiting.pop(future)
             if future.status == "error" and isinstance(future.exception(), KilledWorker):
                 suspects += split(item) if split else [item]
+                future.release()
             else:
                 result, coming = sums.add(item, future) if sums else (future.result(), [])
                 finished.update(coming)
@@ -117,9 +118,10 @@ def run(
                 finished.update(sums.rest())
         # What Dask has given up is tried with the cluster to itself.
         for item in suspects:
-            waiting = {submit(item): item}
+            future = submit(item)
+            waiting = {future: item}
             try:
-                result = alone(*(future.result() for future in waiting))
+                result = alone(future.result())
             except KilledWorker:
                 result = Failed(
                     "its worker was killed each time it was read or measured (out of memory, or a crash)"

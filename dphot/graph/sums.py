@@ -68,8 +68,8 @@ class Sums:
         items = self._coming.pop(future)
         if future.status == "error" and isinstance(future.exception(), KilledWorker):
             self.lost += items
-            return
-        self._take(future.result())
+        else:
+            self._take(future.result())
         future.release()
 
     def cancel(self) -> None:

@@ -44,12 +44,14 @@ def die(items):
     return of_list(items)
 
 
-def nothing_left(client):
-    """Whether the workers hold nothing, soon."""
+def left(client):
+    """What the workers hold, when there has been time to let go of it."""
     until = time.monotonic() + 10
-    while client.who_has() and time.monotonic() < until:
+    while (
+        held := {key for key, workers in client.who_has().items() if workers}
+    ) and time.monotonic() < until:
         time.sleep(0.05)
-    return not client.who_has()
+    return held
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_on_workers_every_part_is_in_one_sum_and_few_travel(client):
     assert sorted(found) == [(i, 2 * i) for i in range(100)]
     assert tally.total == Counter(i for i in range(100) if i != 5)
     assert tally.came <= 99 // sums.GATHERED + 2
-    assert nothing_left(client)
+    assert left(client) == set()
 
 
 @pytest.mark.cluster
@@ -95,6 +97,7 @@ def test_what_kills_is_in_no_sum_and_all_else_in_one(client):
         found += [i for i in item if not isinstance(result, Failed)]
     assert sorted(found) == [i for i in range(60) if i != 33]
     assert tally.total == Counter(found)
+    assert left(client) == set()
 
 
 @pytest.mark.cluster
@@ -122,7 +125,7 @@ def test_a_run_that_is_left_leaves_nothing(client):
     for _ in range(3):
         next(found)
     found.close()
-    assert nothing_left(client)
+    assert left(client) == set()
 
 
 def test_stacks_add_up():
