@@ -126,11 +126,14 @@ def run(
                 result = Failed(
                     "its worker was killed each time it was read or measured (out of memory, or a crash)"
                 )
+            future.release()
             waiting = {}
             done(item)
             yield item, result
         for item in sums.lost if sums else []:
-            alone(submit(item).result())
+            future = submit(item)
+            alone(future.result())
+            future.release()
     finally:
         # Whatever ends the run early, a failure or the consumer, nothing is left behind on the cluster.
         for future in waiting:
