@@ -13,7 +13,7 @@ from dphot.graph.run import Failed, run
 
 
 class Tally:
-    """Sums as they come: each item is a bit, so that one that is missing or doubled shows."""
+    """Sums as they come, of how often each item is in them: one that is missing or doubled shows."""
 
     def __init__(self):
         self.total, self.came = Counter(), 0
