@@ -104,11 +104,14 @@ def _extract(data: NDArray, threshold: float, rms: NDArray, fwhm: float) -> NDAr
     half = 1 if fwhm < 3.5 else min(math.ceil(fwhm), 6)
     r2 = np.add.outer(np.arange(-half, half + 1) ** 2, np.arange(-half, half + 1) ** 2)
     kernel = np.exp(-0.5 * r2 * (GAUSSIAN_FWHM / fwhm) ** 2)
+    # The noise is smooth under a kernel: that of the filtered image is in proportion. sep's own matched filter weighs
+    # each pixel anew, which takes ten times as long.
+    filtered = rms * np.float32(np.sqrt(np.sum(kernel**2)) / np.sum(kernel))
     for attempt in range(6):
         try:
             return sep.extract(
-                data, threshold, err=rms, minarea=3 if fwhm < 2.5 else 5, filter_kernel=kernel,
-                filter_type="matched", deblend_nthresh=32, deblend_cont=0.0005, clean=False,
+                data, threshold, err=filtered, minarea=3 if fwhm < 2.5 else 5, filter_kernel=kernel,
+                filter_type="conv", deblend_nthresh=32, deblend_cont=0.0005, clean=False,
             )  # fmt: skip
         except Exception as error:  # sep raises bare exceptions
             if attempt == 5 or not any(word in str(error) for word in ("pixel buffer", "overflow", "limit")):
