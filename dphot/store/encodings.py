@@ -23,6 +23,7 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore
 
 from ..errors import StoreError
+from .writing import write
 
 #: Times in a store: int64 nanoseconds, whatever the first append held. NaT is the smallest integer.
 TIME_ATTRS = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
@@ -158,9 +159,7 @@ def create(group: zarr.Group, arrays: Mapping[str, New]) -> dict[str, zarr.Array
     """
     nodes: dict[str, Any] = {name: _metadata(new) for name, new in arrays.items()}
     made = {path.rpartition("/")[2]: array for path, array in group.create_hierarchy(nodes)}
-    for name, new in arrays.items():
-        if new.values.size:
-            made[name][...] = new.values  # type: ignore[index]
+    write((made[name], ..., new.values) for name, new in arrays.items())  # type: ignore[misc]
     return made  # type: ignore[return-value]
 
 
@@ -214,7 +213,7 @@ def write_dataset(root: zarr.Group, path: str, ds: xr.Dataset) -> None:
     held = dict(group.arrays())
     for name in set(held) - set(encoded):
         del group[name]
-    new = {}
+    new, rewritten = {}, []
     for name, (values, attrs) in encoded.items():
         dims = tuple(str(d) for d in ds.variables[name].dims)
         old = held.get(name)
@@ -222,11 +221,11 @@ def write_dataset(root: zarr.Group, path: str, ds: xr.Dataset) -> None:
             if old.dtype == values.dtype and dimensions(old) == dims:
                 old.resize(values.shape)
                 old.attrs.put(attrs)
-                if values.size:
-                    old[...] = values
+                rewritten.append((old, ..., values))
                 continue
             del group[name]
         new[name] = New(dims, values, attrs, image_chunks(values.shape))
+    write(rewritten)
     create(group, new)
     group.attrs.put(dataset_attrs(ds))
 

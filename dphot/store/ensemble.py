@@ -17,7 +17,8 @@ import zarr
 
 from ..flags import LOST, UNFIT, FrameFlag
 from ..kernels import nightly
-from . import encodings, layout, series
+from . import encodings, layout
+from .writing import extend, write
 
 #: Array of the nights whose calibration was complete (1) or not (0).
 CALIBRATED = "calibrated"
@@ -159,11 +160,11 @@ def _write(
     if CALIBRATED not in arrays:
         before = np.ones(arrays["night"].shape, np.uint8)
         arrays |= encodings.create(group, {CALIBRATED: encodings.New(("night",), before, {}, (1024,))})
-    for name, value in {"night": label, CALIBRATED: told, **values}.items():
-        if place is None:
-            series.extend(arrays[name], value)
-        else:
-            arrays[name][place] = value[0]
+    rows = {"night": label, CALIBRATED: told, **values}
+    if place is None:
+        extend((arrays[name], value) for name, value in rows.items())
+    else:
+        write((arrays[name], slice(place, place + 1), value) for name, value in rows.items())
 
 
 def _steadiest(scatter: np.ndarray) -> int:

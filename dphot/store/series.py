@@ -15,6 +15,7 @@ from .. import schema
 from ..errors import StoreError
 from ..flags import FrameFlag
 from . import encodings, layout, links
+from .writing import extend
 
 _PRODUCT = ("flux", "flux_err")
 
@@ -37,13 +38,13 @@ def append(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
     _refuse_copies(path, encoded, arrays.get("digest"))
     _refuse_misfits(path, arrays, encoded, dims)
     rows = arrays["time"].shape[0]
+    blanks = {}
     for name, (values, attrs) in encoded.items():
         if name not in arrays:
-            shape = (rows, *values.shape[1:])
-            blank = np.full(shape, encodings.fill_value(values.dtype), dtype=values.dtype)
-            arrays |= encodings.create(group, {name: _new(dims[name], blank, attrs)})
-        if dims[name][:1] == ("time",):
-            extend(arrays[name], values)
+            blank = np.full((rows, *values.shape[1:]), encodings.fill_value(values.dtype), values.dtype)
+            blanks[name] = _new(dims[name], blank, attrs)
+    arrays |= encodings.create(group, blanks)
+    extend((arrays[name], values) for name, (values, _) in encoded.items() if dims[name][:1] == ("time",))
 
 
 def _new(dims: tuple[str, ...], values: np.ndarray, attrs: dict[str, Any]) -> encodings.New:
@@ -133,14 +134,6 @@ def _take_out(group: zarr.Group, rows: list[int]) -> None:
             if holes.size:
                 array.oindex[holes] = array.oindex[last]
             array.resize((left, *array.shape[1:]))
-
-
-def extend(array: zarr.Array, values: np.ndarray) -> None:
-    """Add rows to an array."""
-    rows = array.shape[0]
-    array.resize((rows + len(values), *array.shape[1:]))
-    if values.size:
-        array[rows:] = values
 
 
 def _refuse_copies(path: str, encoded: Mapping[str, Any], stored: zarr.Array | None) -> None:
@@ -267,8 +260,7 @@ def _add_columns(root: zarr.Group, path: str, n: int, columns: dict[str, Any], a
         raise StoreError(f"{path}: columns {sorted(encoded)}, the night has {sorted(arrays)}; give the same")
     _refuse_copies(path, encoded, arrays.get("digest"))
     offset = int(arrays["time"].shape[0])
-    for name, (values, _) in encoded.items():
-        extend(arrays[name], values)
+    extend((arrays[name], values) for name, (values, _) in encoded.items())
     return offset
 
 
@@ -304,5 +296,5 @@ def write_record(root: zarr.Group, night: str, text: str) -> None:
     if night in names:
         arrays["record"][names.index(night)] = text
         return
-    extend(arrays["night"], np.array([night], np.dtypes.StringDType()))
-    extend(arrays["record"], np.array([text], np.dtypes.StringDType()))
+    told = {"night": night, "record": text}
+    extend((arrays[name], np.array([value], np.dtypes.StringDType())) for name, value in told.items())
