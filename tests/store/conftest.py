@@ -7,7 +7,7 @@ from store_night import make_night
 from dphot.store import Store
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def night():
     """The maker of simulated nights."""
     return make_night
