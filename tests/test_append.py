@@ -196,7 +196,7 @@ def stop(image, record):
     return image
 
 
-@pytest.mark.parametrize("chunk", [1, 16])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 16])
 def test_a_long_night_is_committed_in_steps_and_goes_on_after_a_crash(nights, tmp_path, monkeypatch, chunk):
     whole = dphot.reduce(nights[0], tmp_path / "whole", workers=0, reference=0, steps=[stop], chunk=chunk)
     assert n_commits(whole) == 2
@@ -213,6 +213,7 @@ def test_a_long_night_is_committed_in_steps_and_goes_on_after_a_crash(nights, tm
     same_stores(store, whole)
 
 
+@pytest.mark.slow
 def test_a_night_of_two_filters_goes_on_where_it_stopped(nights, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(nights[0], tmp_path / "two"))
     for path in [*lights(folder)[3:], *sorted(folder.glob("flat*"))[1:]]:

@@ -45,7 +45,9 @@ def test_a_night_of_clouds_is_flagged_rows_and_nothing_else_changes(first, store
     assert store.append(later, workers=0).frames == 0
 
 
-@pytest.mark.parametrize("frames", ["copy", "link", "none"])
+@pytest.mark.parametrize(
+    "frames", ["copy", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("link", "none"))]
+)
 def test_a_file_that_comes_whole_takes_the_place_of_its_half(nights, later, tmp_path, frames, capsys):
     half, other = lights(later)[1:3]
     whole = {path: path.read_bytes() for path in (half, other)}
