@@ -34,7 +34,7 @@ def n_commits(store):
     return len(dphot.open(store.path).history())
 
 
-@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("order", [pytest.param((1, 2), marks=pytest.mark.slow), (2, 1)])
 def test_nights_one_by_one_in_any_order_equal_all_at_once(nights, at_once, store, order):
     for i in order:
         before = n_commits(store)
@@ -65,7 +65,7 @@ def test_a_renamed_or_copied_frame_is_the_same(nights, store, tmp_path):
     assert dphot.append(store, other, workers=0).frames == 0 and n_commits(store) == before
 
 
-@pytest.mark.parametrize("with_calibration", [True, False])
+@pytest.mark.parametrize("with_calibration", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_late_frames_extend_their_night(nights, at_once, store, tmp_path, with_calibration):
     early, late = tmp_path / "early", tmp_path / "late"
     for folder in (early, late):
