@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from grid_field import grid_simulation
 from s3_server import KEYS, address_in
+from small_nights import SMALL
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -85,6 +86,30 @@ def small_store(small_night, tmp_path_factory):
     import dphot
 
     return dphot.reduce(small_night, tmp_path_factory.mktemp("reduced") / "small.dphot", workers=0)
+
+
+@pytest.fixture(scope="session")
+def nights(tmp_path_factory):
+    """Folders of three nights of 5 frames, smaller yet."""
+    from dphot import simulate
+
+    return simulate.write_nights(tmp_path_factory.mktemp("nights"), nights=3, frames=5, **SMALL)
+
+
+@pytest.fixture(scope="session")
+def first(nights, tmp_path_factory):
+    """The first of these nights, reduced."""
+    import dphot
+
+    return dphot.reduce(nights[0], tmp_path_factory.mktemp("first") / "x.dphot", workers=0)
+
+
+@pytest.fixture
+def later(nights, tmp_path):
+    """A copy of the second night's folder, to be changed."""
+    import shutil
+
+    return Path(shutil.copytree(nights[1], tmp_path / "later"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dphot import schema
+from dphot.store import Store
 
 
 def make_night(day: int, frames: int = 5, stars: int = 4, apertures: int = 3, first: int = 0) -> xr.Dataset:
@@ -35,3 +36,9 @@ def make_night(day: int, frames: int = 5, stars: int = 4, apertures: int = 3, fi
     time = start + index * np.timedelta64(61_000_000_007, "ns")
     ds = xr.Dataset(variables, coords={"time": time}, attrs={"field": "WASP-12", "gain": float("nan")})
     return schema.annotate(ds, schema.PHOTOMETRY)
+
+
+def append(store: Store, filter: str, ds: xr.Dataset, **kwargs) -> None:
+    """One commit of photometry."""
+    with store.transaction(f"append to {filter}", **kwargs) as tx:
+        tx.append_photometry(filter, ds)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from same_bits import same_stores
+from small_nights import SMALL
 
 import dphot
 from dphot import simulate
@@ -15,9 +16,7 @@ def size(store):
 
 @pytest.mark.slow
 def test_thirty_nights_one_by_one_equal_all_at_once_and_the_last_costs_no_more(tmp_path):
-    folders = simulate.write_nights(
-        tmp_path / "raw", nights=30, frames=6, size=128, seed=3, stars=25, bias=2, darks=2, flats=2, clouds=0
-    )
+    folders = simulate.write_nights(tmp_path / "raw", nights=30, frames=6, **SMALL)
     store = dphot.reduce(folders[0], tmp_path / "nightly.dphot", workers=0)
     written = [size(store)]
     for folder in folders[1:]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
@@ -55,27 +56,19 @@ def damaged(small_night, tmp_path_factory):
         noise = np.random.default_rng(1).normal(500, 10, hdus[0].data.shape)
         hdus[0].data = noise.round().astype(np.uint16)
     store = folder / "field.dphot"
-    command = [
-        sys.executable,
-        "-m",
-        "dphot.cli",
-        "reduce",
-        night,
-        "--store",
-        store,
-        "--workers",
-        "0",
-        "--json",
-    ]
-    home = {"DPHOT_HOME": str(folder / "home"), "DPHOT_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **home})
-    return store, cut.name, empty.name, done
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as environment, redirect_stdout(out), redirect_stderr(err):
+        environment.setenv("DPHOT_HOME", str(folder / "home"))
+        environment.setenv("DPHOT_CACHE", str(folder / "cache"))
+        code = cli.main(["reduce", str(night), "--store", str(store), "--workers", "0", "--json"])
+    assert code == 0
+    return store, cut.name, empty.name, out.getvalue(), err.getvalue()
 
 
 def test_reduce_prints_one_object_and_tells_the_rest_aside(damaged):
-    _, cut, empty, done = damaged
-    assert done.stdout.count("\n") == 1
-    result = last_object(done.stdout)
+    _, cut, empty, out, err = damaged
+    assert out.count("\n") == 1
+    result = last_object(out)
     assert (result["frames"], result["frames_used"], result["apertures"], result["nights"]) == (8, 6, 32, 1)
     dropped = {Path(d["path"]).name: d for d in result["frames_dropped"]}
     assert set(dropped) == {cut, empty} and all(d["reason"] for d in dropped.values())
@@ -91,7 +84,7 @@ def test_reduce_prints_one_object_and_tells_the_rest_aside(damaged):
         f"dropped {cut}: UNREADABLE",
         f"dropped {empty}: ",
     ):
-        assert text in done.stderr
+        assert text in err
 
 
 def test_the_csv_has_a_row_for_every_frame_with_all_digits(damaged, run, tmp_path):

@@ -43,6 +43,7 @@ def test_a_store_without_its_files_gives_the_same_store(small_store, tmp_path):
         same_bits(again.masters[key].load(), small_store.masters[key].load())
 
 
+@pytest.mark.slow
 def test_other_apertures_stars_and_reference(night_copy, tmp_path):
     store = dphot.reduce(night_copy, tmp_path / "first.dphot", workers=0)
     (name,) = store.photometry

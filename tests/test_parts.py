@@ -66,6 +66,7 @@ def test_frames_that_come_later(folder, whole, tmp_path, order):
     assert noted[0] == noted[1]
 
 
+@pytest.mark.slow
 def test_a_night_in_steps(folder, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(night, "STEP_SECONDS", 1e-6)
     store = dphot.reduce(folder, tmp_path / "x.dphot", workers=0, reference=0)

@@ -169,7 +169,11 @@ def test_target_by_sky_position(data_dir, reduced):
     """A place of the sky without any star: it is added to the list, and the WCS puts it where it belongs."""
     first = reduced("asteroid5945").photometry["VR"].load()
     ra, dec = float(first.star_ra[30]) + 0.01, float(first.star_dec[30])
-    obs = reduced("asteroid5945", target=f"{ra}d,{dec}d", max_stars=60).photometry["VR"].load()
+    obs = (
+        reduced("asteroid5945", target=f"{ra}d,{dec}d", max_stars=60, stack=False, frames="none")
+        .photometry["VR"]
+        .load()
+    )
     star = find_star(obs, obs.attrs["target"])
     assert obs.star_ra.values[star] == pytest.approx(ra, abs=2 / 3600)
     assert obs.star_dec.values[star] == pytest.approx(dec, abs=2 / 3600)
@@ -210,6 +214,7 @@ def rises_and_falls(magnitude):
     assert magnitude[8] == pytest.approx(7.44, abs=0.1)
 
 
+@pytest.mark.slow
 def test_ag_peg_in_outburst(reduced, data_dir):
     """Nine frames of seven nights, turned by up to 44 degrees; V against Tycho-2 stars with a colour term."""
     store = reduced("agpeg_skycam")

@@ -60,7 +60,9 @@ def brighter(image, record):
     return image * np.float32(1.5)
 
 
-@pytest.mark.parametrize("changed", [{"annulus": "6,9"}, {"steps": "test_redo:brighter"}])
+@pytest.mark.parametrize(
+    "changed", [{"annulus": "6,9"}, pytest.param({"steps": "test_redo:brighter"}, marks=pytest.mark.slow)]
+)
 def test_late_frames_of_a_night_measured_again_are_measured_as_it_was(night_copy, tmp_path, changed):
     whole = dphot.reduce(night_copy, tmp_path / "whole.dphot", workers=0, reference=3)
     night, (name,) = whole.nights[0]["night"], whole.photometry
@@ -102,6 +104,7 @@ def test_a_night_cut_short_stays_so(store):
     assert not store.nights[0]["complete"] and not store.history()[0].metadata["complete"]
 
 
+@pytest.mark.slow
 def test_flats_that_come_late_make_the_bits_of_flats_that_were_there(tmp_path):
     one, two = simulate.write_nights(
         tmp_path / "raw", nights=2, frames=5, size=128, seed=3, stars=25, bias=2, darks=2, flats=2

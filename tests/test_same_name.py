@@ -54,6 +54,7 @@ def test_a_repair_never_puts_one_frame_in_the_place_of_the_other(store):
     np.testing.assert_array_equal(store.frames[name][store.nights[0]["night"]].raw, raw)
 
 
+@pytest.mark.slow
 def test_a_file_that_comes_whole_is_no_fault_and_stays_measured(small_night, night_copy, tmp_path):
     path = sorted(night_copy.glob("light*"))[2]
     whole = path.read_bytes()

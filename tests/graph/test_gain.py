@@ -73,7 +73,9 @@ def calibration(folder):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("name", "tolerance"), [("m13_orion", 0.1), ("asteroid5945", 0.1)])
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("m13_orion", 0.1), pytest.param("asteroid5945", 0.1, marks=pytest.mark.slow)]
+)
 def test_pairs_of_flats_agree_with_each_other_and_with_the_sky(data_dir, name, tolerance):
     """Any two flats tell one gain, and so does the sky of two lights, a fortieth as bright and taken through stars.
 

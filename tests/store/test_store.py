@@ -1,109 +1,23 @@
-"""Create, open, append, read back, refuse: one process."""
+"""What a store holds is read back as it was written, or refused: photometry, frames, other groups, history."""
 
 import pickle
-import threading
 from datetime import UTC, datetime, timedelta
 
 import dask
-import icechunk
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from store_night import append
 
 from dphot import schema
 from dphot.errors import StoreError, ValidationError
-from dphot.store import Store, read_dataset, repository, write_frames
+from dphot.store import Store, read_dataset, write_frames
 from dphot.store.layout import masters_group
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store.create(tmp_path / "field.dphot", {"field": "WASP-12", "latitude": np.float64(28.3)})
-
-
-def append(store, filter, ds, **kwargs):
-    with store.transaction(f"append to {filter}", **kwargs) as tx:
-        tx.append_photometry(filter, ds)
 
 
 def forbid(dsk, keys, **kwargs):
     raise AssertionError("a Dask graph was computed")
-
-
-class TestCreateAndOpen:
-    def test_attributes_and_format(self, store):
-        again = Store.open(store.path)
-        made = {"format": "dphot", "format_version": schema.FORMAT_VERSION}
-        assert again.attrs == {"field": "WASP-12", "latitude": 28.3, **made}
-        assert [c.message for c in again.history()] == ["Create the store"]
-        assert not again.photometry and not again.frames and not again.masters and not again.nights
-        assert again.digests("r") == set()
-
-    def test_an_existing_store_or_folder_is_never_touched(self, store, tmp_path):
-        with pytest.raises(StoreError, match=r"field.dphot: exists; choose .* --overwrite"):
-            Store.create(store.path, {})
-        other = tmp_path / "thesis"
-        other.mkdir()
-        (other / "chapter").write_text("one")
-        with pytest.raises(StoreError, match="exists"):
-            Store.create(other, {})
-        with pytest.raises(StoreError, match="not a dphot store"):
-            Store.create(other, {}, overwrite=True)
-        assert (other / "chapter").read_text() == "one"
-
-    def test_overwrite_begins_anew(self, store, night):
-        append(store, "r", night(1))
-        anew = Store.create(store.path, {"field": "other"}, overwrite=True)
-        assert anew.attrs["field"] == "other" and not anew.photometry
-
-    def test_overwrite_waits_for_no_writer(self, store):
-        with store.transaction("busy"), pytest.raises(StoreError, match="is writing to it"):
-            Store.create(store.path, {}, overwrite=True)
-        assert Store.open(store.path).attrs["field"] == "WASP-12"
-
-    def test_a_crash_while_creating_leaves_nothing(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("dphot.store.making.zarr.create_group", lambda *a, **k: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            Store.create(tmp_path / "a.dphot", {})
-        assert list(tmp_path.iterdir()) == []
-
-    def test_no_store(self, tmp_path):
-        with pytest.raises(StoreError, match="no such store"):
-            Store.open(tmp_path / "nothing")
-        with pytest.raises(StoreError, match="not a dphot store"):
-            Store.open(tmp_path)
-        zarr.create_group(tmp_path / "plain.zarr")
-        with pytest.raises(StoreError, match="not a dphot store"):
-            Store.open(tmp_path / "plain.zarr")
-
-    def test_a_foreign_repository(self, tmp_path):
-        folder = str(tmp_path / "foreign")
-        repo = repository.create(folder)
-        with pytest.raises(StoreError, match="not a dphot store"):
-            Store.open(folder)
-        session = repo.writable_session("main")
-        zarr.create_group(session.store, attributes={"title": "climate"})
-        session.commit("x")
-        with pytest.raises(StoreError, match="not a dphot store"):
-            Store.open(folder)
-
-    def test_a_newer_format(self, store):
-        with store.transaction("from the future") as tx:
-            tx.write_attrs({"format_version": 99})
-        with pytest.raises(StoreError, match=r"version 99.*up to 1; update dphot"):
-            Store.open(store.path)
-
-    def test_a_damaged_store(self, store, tmp_path):
-        for file in (tmp_path / "field.dphot" / "snapshots").iterdir():
-            file.write_bytes(b"damaged")
-        with pytest.raises(StoreError, match=r"field.dphot: it cannot be read"):
-            Store.open(store.path)
-
-    @pytest.mark.parametrize("path", ["s3://", "s3://bucket", "s3://bucket/"])
-    def test_a_bucket_needs_a_prefix(self, path):
-        with pytest.raises(StoreError, match="name a bucket and a prefix"):
-            Store.open(path)
 
 
 class TestPhotometry:
@@ -391,101 +305,3 @@ class TestHistory:
             tx.write_night("2026-11-02", {})
         assert "5 frames x 3 apertures x 4 stars" in repr(store) and "2026-11-02" in repr(store)
         assert "&lt;r&gt;" in store._repr_html_() and "<r>" not in store._repr_html_()
-
-
-class TestTransaction:
-    def test_an_exception_leaves_the_last_commit(self, store, night):
-        append(store, "r", night(1))
-        before = store.photometry["r"].load()
-        with pytest.raises(RuntimeError, match="power"), store.transaction("fails") as tx:
-            tx.append_photometry("r", night(2))
-            tx.append_photometry("V", night(2))
-            tx.write_night("2026-11-02", {})
-            raise RuntimeError("power cut")
-        again = Store.open(store.path)
-        xr.testing.assert_identical(again.photometry["r"].load(), before)
-        assert list(again.photometry) == ["r"] and not again.nights and len(again.history()) == 2
-        append(store, "r", night(2))
-        assert store.photometry["r"].sizes["time"] == 10
-
-    def test_nothing_written_is_no_commit(self, store):
-        with store.transaction("nothing") as tx:
-            pass
-        assert tx.snapshot is None and len(store.history()) == 1
-
-    def test_over_is_over(self, store):
-        with store.transaction("one") as tx:
-            tx.write_night("n", {})
-        assert tx.snapshot == store.history()[0].id
-        with pytest.raises(StoreError, match="'one' is over"):
-            tx.write_night("n", {})
-
-    def test_steps(self, store, night):
-        with pytest.raises(RuntimeError), store.transaction("last") as tx:
-            tx.append_photometry("r", night(1))
-            assert tx.step("step 1", {"part": 1}) == store.history()[0].id
-            assert tx.step("empty") is None
-            tx.append_photometry("r", night(2))
-            raise RuntimeError
-        assert store.photometry["r"].sizes["time"] == 5
-        assert [c.message for c in store.history()][:-1] == ["step 1"]
-
-    def test_an_array_in_the_hands_of_workers_must_not_change(self, store, night):
-        append(store, "r", night(1))
-        with pytest.raises(StoreError, match="cannot be merged"), store.transaction("wrong") as tx:
-            tx.reserve_frames("r", "n", 1, (2, 2), "u2")
-            copy = pickle.loads(pickle.dumps(tx.fork))
-            tx.reserve_frames("r", "n", 1, (2, 2), "u2")
-            tx.merge(write_frames(copy, "r", "n", 0, np.ones((1, 2, 2), "u2")))
-        assert len(store.history()) == 2
-
-    def test_other_arrays_may_change_while_workers_work(self, store, night):
-        append(store, "r", night(1))
-        with store.transaction("fine") as tx:
-            tx.write_masters("n", xr.Dataset({"bias": ("x", np.arange(3.0))}))
-            tx.reserve_frames("r", "n", 2, (2, 2), "u2")
-            copies = [pickle.loads(pickle.dumps(tx.fork)) for _ in range(2)]
-            tx.append_photometry("r", night(2))
-            tx.write_night("n", {"k": 1})
-            assert read_dataset(copies[0], masters_group("n")).bias.sum() == 3
-            frames = np.array([[[1, 1], [1, 1]], [[2, 2], [2, 2]]], "u2")
-            back = [write_frames(f, "r", "n", i, frames[i : i + 1]) for i, f in enumerate(copies)]
-            tx.merge(*back)
-            tx.merge(back[0])  # a chunk that was computed twice
-            tx.append_photometry("r", night(3))
-        assert store.photometry["r"].sizes["time"] == 15
-        np.testing.assert_array_equal(store.frames["r"]["n"].raw[:, 0, 0], [1, 2])
-
-    def test_masters_and_reference_may_be_rewritten_before_workers_read_them(self, store):
-        for value in (1.0, 2.0):
-            with store.transaction("again") as tx:
-                tx.write_reference(xr.Dataset({"image": ("x", np.full(3 + int(value), value))}))
-                tx.reserve_frames("r", "n", 1, (2, 2), "u2")
-                copy = pickle.loads(pickle.dumps(tx.fork))
-                assert (read_dataset(copy, "reference").image == value).all()
-                tx.merge(write_frames(copy, "r", "n", int(value) - 1, np.ones((1, 2, 2), "u2")))
-        assert store.reference.image.values.tolist() == [2.0] * 5
-
-    def test_a_second_writer_waits_or_refuses(self, store):
-        other = Store.open(store.path)
-        with store.transaction("first") as tx:
-            with pytest.raises(StoreError, match=r"process \d+ on .* is writing to it; waited 0.1 s"):
-                other.transaction("second", wait=0.1).__enter__()
-            tx.write_night("a", {})
-            thread = threading.Thread(target=lambda: append_record(other, "b"))
-            thread.start()
-        thread.join(20)
-        assert [record["night"] for record in Store.open(store.path).nights] == ["a", "b"]
-
-    def test_another_committer_that_heeds_no_lock_is_noticed(self, store):
-        with pytest.raises(StoreError, match="committed first"), store.transaction("mine") as tx:
-            tx.write_night("a", {})
-            session = icechunk.Repository.open(repository.storage(store.path)).writable_session("main")
-            zarr.open_group(session.store, mode="r+").attrs["k"] = 1
-            session.commit("theirs")
-        assert Store.open(store.path).history()[0].message == "theirs"
-
-
-def append_record(store, night):
-    with store.transaction(night, wait=20) as tx:
-        tx.write_night(night, {})

@@ -39,6 +39,7 @@ def start(script, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_workers_write_through_pickled_forks(store):
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for repeat in range(2):  # the second time as late frames
@@ -52,6 +53,7 @@ def test_workers_write_through_pickled_forks(store):
     np.testing.assert_array_equal(store.frames["r"]["n"].raw, np.concatenate([frame(i) for i in range(20)]))
 
 
+@pytest.mark.slow
 def test_no_append_is_lost_among_processes(store):
     script = """
         import sys

@@ -1,5 +1,6 @@
 """Going back, letting go, and what stays readable."""
 
+import shutil
 from datetime import timedelta
 
 import icechunk
@@ -13,13 +14,19 @@ from dphot.store import Store, repository
 AT_ONCE = timedelta(0)
 
 
-@pytest.fixture
-def store(tmp_path, night):
+@pytest.fixture(scope="module")
+def three(tmp_path_factory, night):
     """Three nights, one commit each."""
-    store = Store.create(tmp_path / "field.dphot", {})
+    store = Store.create(tmp_path_factory.mktemp("three") / "field.dphot", {})
     for day in (1, 2, 3):
         append(store, day, night)
     return store
+
+
+@pytest.fixture
+def store(three, tmp_path):
+    """A copy of them, to be changed."""
+    return Store.open(shutil.copytree(three.path, tmp_path / "field.dphot"))
 
 
 def append(store, day, night):

@@ -25,6 +25,7 @@ def test_every_plot_becomes_a_picture(lc: xr.Dataset, field: tuple, tmp_path: Pa
         assert np.unique(red << 16 | green << 8 | blue).size > 100, path.name
 
 
+@pytest.mark.slow
 def test_without_reference_the_psf_is_left_out(lc: xr.Dataset, tmp_path: Path) -> None:
     names = [path.stem for path in png.save_pngs(tmp_path, lc)]
     assert names == [name for name in NAMES if name != "psf"]

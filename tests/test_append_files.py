@@ -1,0 +1,159 @@
+"""Append of what a camera, a copy or a clock spoiled: clouds, halves of files, files that vanish, wrong times."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from damage import edit, empty_sky
+from same_bits import same_bits, same_stores
+from small_nights import DAYS, lights
+
+import dphot
+from dphot import cli
+from dphot.checking import check
+from dphot.flags import FrameFlag
+from dphot.lineage import commit_line, explain, lineage_lines
+
+
+@pytest.fixture
+def store(first, tmp_path):
+    return dphot.open(shutil.copytree(first.path, tmp_path / "x.dphot"))
+
+
+def test_a_header_that_points_elsewhere_tells_another_field_from_clouds(store, later):
+    for path in lights(later):
+        edit(path, empty_sky, RA=150.0)
+    # too few stars to be measured is not evidence of another field
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (5, 0)
+
+
+def test_a_night_of_clouds_is_flagged_rows_and_nothing_else_changes(first, store, later):
+    for path in lights(later):
+        edit(path, empty_sky)
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (5, 0)
+    obs = store.photometry["r"].load()
+    assert (obs.frame_flags.values[5:] == FrameFlag.FEW_STARS).all() and np.isnan(obs.flux.values[5:]).all()
+    same_bits(obs.isel(time=slice(5)), first.photometry["r"].load())
+    assert np.isnan(store.stack["r"][DAYS[1]].values).all()
+    (record,) = store.nights[1]["series"]
+    assert record["frames_used"] == 0 and len(record["frames_dropped"]) == 5
+    assert store.append(later, workers=0).frames == 0
+
+
+@pytest.mark.parametrize(
+    "frames", ["copy", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("link", "none"))]
+)
+def test_a_file_that_comes_whole_takes_the_place_of_its_half(nights, later, tmp_path, frames, capsys):
+    half, other = lights(later)[1:3]
+    whole = {path: path.read_bytes() for path in (half, other)}
+    for path in whole:
+        path.write_bytes(whole[path][:20000])
+    store = dphot.reduce([nights[0], later], tmp_path / "x.dphot", workers=0, frames=frames)
+    half.write_bytes(whole[half][:25000])
+    assert store.append(later, workers=0).frames == 1
+    assert store.photometry["r"].sizes["time"] == 10 and store.nights[1]["series"][0]["frames"] == 5
+    for path in whole:
+        path.write_bytes(whole[path])
+    assert cli.main(["append", store.path, str(later), "--workers", "0", "--json"]) == 0
+    said = capsys.readouterr().err
+    assert all(f"{path}: takes the place of what could not be read" in said for path in whole)
+    store.refresh()
+    same_stores(store, dphot.reduce([nights[0], later], tmp_path / "once.dphot", workers=0, frames=frames))
+    commit = store.history()[0]
+    assert commit.metadata["superseded"] == [str(half), str(other)] and "2 files in the place" in commit_line(
+        commit
+    )
+    assert check(store)[0] == [] and store.append(later, workers=0).frames == 0
+    if frames != "none":
+        assert dphot.redo(store, DAYS[1], workers=0)[0]["frames_used"] == 5
+        assert dphot.reduce(store, tmp_path / "again.dphot", workers=0).photometry["r"].sizes["time"] == 10
+
+
+def test_a_file_that_comes_whole_in_another_filter_takes_its_place_too(store, later):
+    half, *others = lights(later)
+    for path in [*others[:2], sorted(later.glob("flat*"))[0], half]:
+        edit(path, FILTER="g")
+    os.utime(half)
+    whole = half.read_bytes()
+    half.unlink()
+    half = half.with_name(others[-1].name.replace("0005", "0006"))
+    half.write_bytes(whole[:20000])
+    assert store.append(later, workers=0).frames == 5
+    dropped = {r["filter"]: len(r["frames_dropped"]) for r in store.nights[1]["series"]}
+    assert dropped == {"g": 0, "r": 1}
+    half.write_bytes(whole)
+    assert store.append(later, workers=0).frames == 1
+    told = {r["filter"]: (r["frames"], r["frames_dropped"]) for r in store.nights[1]["series"]}
+    assert told == {"g": (3, []), "r": (2, [])}
+    assert [store.photometry[f].sizes["time"] for f in "gr"] == [3, 7] and check(store)[0] == []
+
+
+def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later):
+    path = lights(later)[2]
+    there = path.rename(path.with_suffix(".aside"))
+    path.symlink_to(path.name)  # what cannot be opened, even by the administrator
+    assert store.append(later, workers=0).frames_used == 4
+    assert store.append(later, workers=0).frames == 0
+    path.unlink()
+    there.rename(path)
+    with store.transaction(
+        "as if the file had been without permission"
+    ) as tx:  # the same size and time of change
+        group = tx.root["photometry/r"]
+        row = group["path"][:].tolist().index(str(path))
+        group["file_size"][row], group["file_time"][row] = path.stat().st_size, path.stat().st_mtime_ns
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (1, 1)
+    assert store.photometry["r"].sizes["time"] == 10
+    assert store.append(later, workers=0).frames == 0
+
+
+def test_a_frame_that_vanishes_before_it_is_measured_leaves_no_silent_zeros(store, later):
+    table = dphot.scan(later, store=False)
+    gone = lights(later)[2]
+    gone.unlink()
+    assert store.append(table, workers=0).frames_used == 4
+    frames = store.frames["r"][DAYS[1]].load()
+    assert frames.kept.values.tolist() == [1, 1, 0, 1, 1]
+    cube = dphot.cube(frames)
+    assert cube.sizes["time"] == 4 and str(gone) not in cube.path.values
+    obs = store.photometry["r"].load().isel(time=7)
+    assert "no such file" in str(obs.note.values) and int(obs.frame_flags) == FrameFlag.UNREADABLE
+
+
+def test_duplicate_times_and_clock_jumps_are_kept_and_noted(store, later):
+    paths = lights(later)
+    with fits.open(paths[1]) as hdus:
+        header = hdus[0].header
+        date, jd = header["DATE-OBS"], header.get("JD")
+    edit(paths[2], DATE_OBS=date, **({"JD": jd} if jd else {}))
+    edit(paths[4], DATE_OBS=date.replace("T2", "T1"), JD=None)
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (5, 5)
+    obs = store.photometry["r"].load().isel(time=slice(5, None))
+    notes = {Path(str(p)).name: str(n) for p, n in zip(obs.path.values, obs.note.values, strict=True)}
+    assert f"the same mid-exposure time as {paths[2].name}" in notes[paths[1].name]
+    assert f"the same mid-exposure time as {paths[1].name}" in notes[paths[2].name]
+    found = explain(store, date)
+    assert [one["frame"]["path"] for one in (found, *found["also"])] == [str(p) for p in paths[1:3]]
+    text = "\n".join(lineage_lines(found))
+    assert all(f"frame {path}" in text for path in paths[1:3]) and "also" not in explain(
+        store, str(obs.time.values[0])
+    )
+    assert "the clock went back by" in notes[paths[4].name] and paths[3].name in notes[paths[4].name]
+    assert (np.diff(obs.time.values) >= np.timedelta64(0, "ns")).all() and notes[paths[0].name] == ""
+
+
+def test_a_clock_that_was_not_set_costs_the_time_and_not_the_frame(store, later):
+    path = lights(later)[2]
+    edit(path, DATE_OBS="1970-01-01T00:00:10", JD=None)
+    done = store.append(later, workers=0)
+    assert (done.frames_used, done.nights) == (5, (DAYS[1],))
+    obs = store.photometry["r"].load().isel(time=-1)
+    assert str(obs.path.values) == str(path) and np.isfinite(obs.flux.values).any()
+    assert int(obs.frame_flags) == FrameFlag.BAD_TIME and "clock was not set" in str(obs.note.values)
