@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -10,7 +11,7 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, layout
+from . import encodings, layout, repository
 
 T = TypeVar("T")
 
@@ -62,6 +63,23 @@ def read_dataset(session: Any, group: str) -> xr.Dataset:
         If there is no such group.
     """
     return _tidy(_connect(session, group).load())
+
+
+def read_nights(session: Any) -> list[dict[str, Any]]:
+    """The records of the nights, in order; each has its night under ``night``."""
+    if layout.NIGHTS not in repository.root_group(session):
+        return []
+    ds = read_dataset(session, layout.NIGHTS)
+    rows = zip(ds["night"].values, ds["record"].values, strict=True)
+    records = [{**encodings.restore(json.loads(str(text))), "night": str(night)} for night, text in rows]
+    return sorted(records, key=lambda record: record["night"])
+
+
+def children(root: zarr.Group, group: str) -> list[str]:
+    """The names of what a group holds, for example filters, in order; none where there is no such group."""
+    found = root.get(group)
+    keys = found.group_keys() if isinstance(found, zarr.Group) else []
+    return sorted(layout.decode_name(key) for key in keys)
 
 
 def read_rows(session: Any, group: str, names: Sequence[str], **parts: Any) -> xr.Dataset:
