@@ -40,6 +40,7 @@ class Store:
         self._pinned = pinned
         self.session = session
         """The read-only session: pickle it to workers and read with `read_dataset`."""
+        self._groups = reading.Groups(session)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], attrs: Mapping[str, Any], overwrite: bool = False) -> Store:
@@ -142,7 +143,7 @@ class Store:
 
     def _open(self, group: str, rows: int | None = None) -> xr.Dataset:
         with repository.errors(self.path, f"{group} cannot be read"):
-            return reading.open_lazy(self.session, group, rows)
+            return reading.open_lazy(self._groups[group], f"{self.session.snapshot_id}/{group}", rows)
 
     @property
     def photometry(self) -> Lazy[xr.Dataset]:
@@ -172,7 +173,7 @@ class Store:
         """
         group = layout.photometry_group(filter)
         with repository.errors(self.path, f"{group} cannot be read"):
-            return reading.read_rows(self.session, group, names, **parts)
+            return reading.read_rows(self._groups[group], names, **parts)
 
     @property
     def ensemble(self) -> Lazy[xr.Dataset]:
@@ -385,6 +386,7 @@ class Store:
         if not self._pinned:
             with repository.errors(self.path):
                 self.session = self._repo.readonly_session(repository.BRANCH)
+            self._groups = reading.Groups(self.session)
             self.__dict__.pop("nights", None)
 
     def __repr__(self) -> str:
