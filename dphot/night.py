@@ -6,7 +6,6 @@ says ``complete`` only with the last step.
 
 from __future__ import annotations
 
-import json
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from .calibration import masters as make_masters
 from .config import Config
 from .errors import CalibrationError
 from .flags import FrameFlag
+from .frame_columns import frame_columns, linked_record
 from .graph import reference as references
-from .graph.assemble import instants, judge_clouds, photometry_dataset
+from .graph.assemble import judge_clouds, photometry_dataset
 from .graph.chunks import Slots, Stack, Task, measure_night
 from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
 from .graph.frame import frame_shape, unit
@@ -35,7 +35,6 @@ from .night_record import LOST, ROWS, series_record, settings_of, step_names
 from .planning import NightSeries
 from .progress import Bar, Progress
 from .store import Store, Transaction
-from .store.encodings import plain
 from .store.layout import REFERENCE, masters_group, stack_group
 
 if TYPE_CHECKING:
@@ -257,7 +256,7 @@ class _Night:
         shape, dtype = frame_shape(series.light), series.light["dtype"]
         if self.config.frames == "copy":
             kept = [not record["error"] for record in batch]
-            columns = _columns(batch, kept)
+            columns = frame_columns(batch, kept)
             place = self.tx.reserve_frames(series.filter, series.night, len(batch), shape, dtype, columns)
             slots = Slots(series.filter, series.night, place.offset)
         rows, forks, stack = measure_night(
@@ -271,12 +270,12 @@ class _Night:
                 record if row.get("kept") or record["error"] else {**record, "error": row["note"]}
                 for record, row in zip(batch, rows, strict=True)
             ]
-            self.tx.update_frames(place, _columns(records, found))
+            self.tx.update_frames(place, frame_columns(records, found))
         if self.config.frames == "link":
-            records = [_linked(record, row) for record, row in zip(batch, rows, strict=True)]
+            records = [linked_record(record, row) for record, row in zip(batch, rows, strict=True)]
             kept = [not record["error"] for record in records]
             self.tx.link_frames(
-                series.filter, series.night, shape, dtype, _columns(records, kept, linked=True)
+                series.filter, series.night, shape, dtype, frame_columns(records, kept, linked=True)
             )
         return rows, stack
 
@@ -362,27 +361,6 @@ class _Night:
         self.tx.write_night(self.night, {"series": series, "complete": complete})
         facts = {"complete": complete, **({"superseded": sorted(self.superseded)} if self.superseded else {})}
         self.tx.metadata = {**commit_facts(self.night, series), **facts}
-
-
-def _columns(lights: Sequence[Record], kept: Sequence[bool], linked: bool = False) -> dict[str, Any]:
-    """What the store keeps beside each raw frame: enough to measure it again."""
-    # Where another store keeps the pixels is no matter of this one; with a digest the file would be meant.
-    passing = {"kept"} if linked else {"kept", "digest"}
-    records = [{k: v for k, v in r.items() if k not in passing} | {"time": str(r["time"])} for r in lights]
-    text = np.array([json.dumps(plain(r), sort_keys=True) for r in records], object)
-    return {
-        "time": instants(lights),
-        "path": np.array([r["path"] for r in lights], object),
-        "record": text,
-        "kept": np.array(kept, np.uint8),
-    }
-
-
-def _linked(record: Record, row: Mapping[str, Any]) -> Record:
-    """The record of a frame that stays in its file: with its digest, or with what is wrong with it."""
-    if not row.get("kept"):
-        return {**record, "error": record["error"] or row["note"]}
-    return {**record, "digest": row["digest"]}
 
 
 def _dataset(

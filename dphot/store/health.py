@@ -47,6 +47,15 @@ def readable(path: str, session: Any) -> Iterator[None]:
         raise StoreError(f"{path}: it cannot be read ({repository.reason(error)}); {cure}") from error
 
 
+def problems(
+    repo: icechunk.Repository, session: icechunk.Session, done: Callable[[str], None]
+) -> Iterator[Problem]:
+    """What is wrong with the history of a store, with its variables and with its chunks (see `Store.problems`)."""
+    yield from history_problems(repo, session)
+    yield from misfits(session)
+    yield from damage(session, done)
+
+
 #: Of an array the indices of some of its chunks; None: all.
 Part = Callable[[str, zarr.Array], list[tuple[int, ...]] | None]
 

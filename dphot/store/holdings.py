@@ -58,3 +58,9 @@ def holdings(session: Any) -> Holdings:
         digests=frozenset((f, d) for f, _, d in identified if d),
         undigested=frozenset((f, p) for f, p, d in identified if not d),
     )
+
+
+def digests(root: zarr.Group, filter: str) -> set[str]:
+    """Digests of the frames measured in a filter; none where the store does not know it."""
+    array = root.get(f"{layout.photometry_group(filter)}/digest")
+    return {str(d) for d in np.asarray(array[:]) if d} if isinstance(array, zarr.Array) else set()

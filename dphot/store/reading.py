@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -10,12 +11,14 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, layout
+from . import encodings, layout, repository
 
 T = TypeVar("T")
 
 #: Small chunks that are decoded together.
 _TOGETHER = 64
+#: Groups that a store keeps open.
+_OPEN = 8
 
 
 class Lazy(Mapping[str, T], Generic[T]):
@@ -41,6 +44,28 @@ class Lazy(Mapping[str, T], Generic[T]):
         return f"<{self._what}: {', '.join(map(repr, self._keys)) or 'none'}>"
 
 
+def connect(session: Any, group: str) -> xr.Dataset:
+    """A group as a Dataset of which nothing but the coordinates of dimensions is read yet.
+
+    It costs some milliseconds for each array, and keeps nothing of what is read through it.
+
+    Raises
+    ------
+    StoreError
+        If there is no such group.
+    """
+    # together, small chunks are decoded in two thirds of the time; images would need the memory of all at once
+    small = group.startswith((f"{layout.PHOTOMETRY}/", f"{layout.ENSEMBLE}/"))
+    try:
+        with zarr.config.set({"codec_pipeline.batch_size": _TOGETHER if small else 1}):
+            ds = xr.open_dataset(
+                session.store, engine="zarr", group=group, consolidated=False, zarr_format=3, cache=False
+            )
+    except (FileNotFoundError, KeyError) as error:
+        raise StoreError(f"the store holds no group {group!r}") from error
+    return ds[sorted(map(str, ds.variables))]  # they come as it happens, and an export has their order
+
+
 def read_dataset(session: Any, group: str) -> xr.Dataset:
     """A group as a Dataset in memory.
 
@@ -61,34 +86,69 @@ def read_dataset(session: Any, group: str) -> xr.Dataset:
     StoreError
         If there is no such group.
     """
-    return _tidy(_connect(session, group).load())
+    return _tidy(connect(session, group).load())
 
 
-def read_rows(session: Any, group: str, names: Sequence[str], **parts: Any) -> xr.Dataset:
-    """Some variables of a group that grows, in memory, rows in order of time (see `read_dataset`).
+def read_nights(session: Any) -> list[dict[str, Any]]:
+    """The records of the nights, in order; each has its night under ``night``."""
+    if layout.NIGHTS not in repository.root_group(session):
+        return []
+    ds = read_dataset(session, layout.NIGHTS)
+    rows = zip(ds["night"].values, ds["record"].values, strict=True)
+    records = [{**encodings.restore(json.loads(str(text))), "night": str(night)} for night, text in rows]
+    return sorted(records, key=lambda record: record["night"])
+
+
+def children(root: zarr.Group, group: str) -> list[str]:
+    """The names of what a group holds, for example filters, in order; none where there is no such group."""
+    found = root.get(group)
+    keys = found.group_keys() if isinstance(found, zarr.Group) else []
+    return sorted(layout.decode_name(key) for key in keys)
+
+
+class Groups(dict[str, xr.Dataset]):
+    """Groups of a read-only session (see `connect`), opened once: what is committed does not change."""
+
+    def __init__(self, session: Any):
+        self._session = session
+
+    def __missing__(self, group: str) -> xr.Dataset:
+        while len(self) >= _OPEN:
+            del self[next(iter(self))]
+        self[group] = ds = connect(self._session, group)
+        return ds
+
+    def __reduce__(self) -> tuple[type[Groups], tuple[Any]]:
+        return Groups, (self._session,)  # another process opens what it needs
+
+
+def read_rows(ds: xr.Dataset, names: Sequence[str], **parts: Any) -> xr.Dataset:
+    """Some variables of a group that grows, in memory, rows in order of time.
 
     Parameters
     ----------
+    ds : xarray.Dataset
+        The group, from `connect`.
     names : sequence of str
         The variables; those that the group does not have are left out.
     **parts : int, slice or sequence of int
         What is read of other dimensions, as in `xarray.Dataset.isel`.
     """
-    ds = _connect(session, group)
     order = time_order(ds)
-    ds = ds[[name for name in names if name in ds.variables]].isel(parts, missing_dims="ignore").load()
-    return _tidy(ds if order is None else ds.isel(time=order))
+    chosen = ds[[name for name in names if name in ds.variables]].isel(parts, missing_dims="ignore")
+    read = chosen.copy().load()  # a copy: what is read goes with whoever asked for it, not with the group
+    return _tidy(read if order is None else read.isel(time=order))
 
 
-def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
+def open_lazy(ds: xr.Dataset, name: str, rows: int | None = None) -> xr.Dataset:
     """A group as a Dataset of Dask arrays, whose chunks are whole stored ones, several where these are small.
 
     Parameters
     ----------
-    session : icechunk.Session
-        Read-only; the Dataset pickles to Dask workers with it.
-    group : str
-        Path of the group.
+    ds : xarray.Dataset
+        The group, from `connect`; pickled to Dask workers it takes its session with it.
+    name : str
+        Of the Dask arrays, commit and group: without a name, Dask would hash what they refer to.
     rows : int, optional
         For a group with a time dimension: rows to a Dask chunk. The rows come in order of time.
 
@@ -96,21 +156,13 @@ def open_lazy(session: Any, group: str, rows: int | None = None) -> xr.Dataset:
     -------
     xarray.Dataset
         Only the coordinates of dimensions are in memory.
-
-    Raises
-    ------
-    StoreError
-        If there is no such group.
     """
-    ds = _connect(session, group)
     if rows is not None and (order := time_order(ds)) is not None:
         ds = ds.isel(time=order)
     lazy = {}
-    for name in set(ds.variables) - set(ds.indexes):
-        variable = ds.variables[name]
-        sizes = _chunks(variable, rows)
-        # named by commit and place: without a name, Dask would hash what the array refers to
-        lazy[name] = variable.chunk(sizes, name=f"{session.snapshot_id}/{group}/{name}")
+    for variable in set(ds.variables) - set(ds.indexes):
+        sizes = _chunks(ds.variables[variable], rows)
+        lazy[variable] = ds.variables[variable].chunk(sizes, name=f"{name}/{variable}")
     return _tidy(ds.assign(lazy))
 
 
@@ -123,16 +175,6 @@ def _chunks(variable: xr.Variable, rows: int | None) -> dict[Hashable, int]:
     if len(sizes) > 1:  # all stars, but no more apertures than are stored together: a light curve needs one
         sizes[variable.dims[-1]] = variable.shape[-1]
     return sizes
-
-
-def _connect(session: Any, group: str) -> xr.Dataset:
-    # together, small chunks are decoded in two thirds of the time; images would need the memory of all at once
-    small = group.startswith((f"{layout.PHOTOMETRY}/", f"{layout.ENSEMBLE}/"))
-    try:
-        with zarr.config.set({"codec_pipeline.batch_size": _TOGETHER if small else 1}):
-            return xr.open_zarr(session.store, group=group, consolidated=False, zarr_format=3, chunks=None)
-    except (FileNotFoundError, KeyError) as error:
-        raise StoreError(f"the store holds no group {group!r}") from error
 
 
 def _tidy(ds: xr.Dataset) -> xr.Dataset:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,14 +9,13 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import icechunk
-import numpy as np
 import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, health, layout, links, making, opening, reading, repository, versions
+from . import encodings, health, layout, links, making, opening, reading, repository, summary, versions
 from .health import Problem
-from .holdings import Holdings, holdings
+from .holdings import Holdings, digests, holdings
 from .reading import Lazy
 from .transactions import Transaction
 from .versions import Collected, Commit
@@ -43,6 +40,7 @@ class Store:
         self._pinned = pinned
         self.session = session
         """The read-only session: pickle it to workers and read with `read_dataset`."""
+        self._groups = reading.Groups(session)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], attrs: Mapping[str, Any], overwrite: bool = False) -> Store:
@@ -141,13 +139,11 @@ class Store:
 
     def _children(self, group: str) -> list[str]:
         with repository.errors(self.path, group):
-            found = self._root.get(group)
-            keys = found.group_keys() if isinstance(found, zarr.Group) else []
-            return sorted(layout.decode_name(key) for key in keys)
+            return reading.children(self._root, group)
 
     def _open(self, group: str, rows: int | None = None) -> xr.Dataset:
         with repository.errors(self.path, f"{group} cannot be read"):
-            return reading.open_lazy(self.session, group, rows)
+            return reading.open_lazy(self._groups[group], f"{self.session.snapshot_id}/{group}", rows)
 
     @property
     def photometry(self) -> Lazy[xr.Dataset]:
@@ -177,7 +173,7 @@ class Store:
         """
         group = layout.photometry_group(filter)
         with repository.errors(self.path, f"{group} cannot be read"):
-            return reading.read_rows(self.session, group, names, **parts)
+            return reading.read_rows(self._groups[group], names, **parts)
 
     @property
     def ensemble(self) -> Lazy[xr.Dataset]:
@@ -235,12 +231,7 @@ class Store:
     @cached_property
     def nights(self) -> list[dict[str, Any]]:
         """The records of the nights, in order; each has its night under ``night``."""
-        if layout.NIGHTS not in self._root:
-            return []
-        ds = reading.read_dataset(self.session, layout.NIGHTS)
-        rows = zip(ds["night"].values, ds["record"].values, strict=True)
-        records = [{**encodings.restore(json.loads(str(text))), "night": str(night)} for night, text in rows]
-        return sorted(records, key=lambda record: record["night"])
+        return reading.read_nights(self.session)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -249,9 +240,7 @@ class Store:
 
     def digests(self, filter: str) -> set[str]:
         """Digests of the frames measured in a filter; empty where the store does not know the filter."""
-        group = layout.photometry_group(filter)
-        array = self._root.get(f"{group}/digest")
-        return {str(d) for d in np.asarray(array[:]) if d} if isinstance(array, zarr.Array) else set()
+        return digests(self._root, filter)
 
     def holdings(self) -> Holdings:
         """The frames that the store holds, in all filters: what tells a new one from one measured already."""
@@ -364,9 +353,7 @@ class Store:
         done : callable
             Called with the path of each array when it is read.
         """
-        yield from health.history_problems(self._repo, self.session)
-        yield from health.misfits(self.session)
-        yield from health.damage(self.session, done)
+        return health.problems(self._repo, self.session, done)
 
     def _writable(self) -> None:
         if self._pinned:
@@ -399,23 +386,14 @@ class Store:
         if not self._pinned:
             with repository.errors(self.path):
                 self.session = self._repo.readonly_session(repository.BRANCH)
+            self._groups = reading.Groups(self.session)
             self.__dict__.pop("nights", None)
 
     def __repr__(self) -> str:
-        return f"<dphot.Store {self.path}: " + ", ".join(f"{k} {v}" for k, v in self._summary().items()) + ">"
+        return summary.as_text(self.path, self._summary())
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self._summary().items()
-        )
-        return f"<table><caption>dphot store {html.escape(self.path)}</caption>{cells}</table>"
+        return summary.as_html(self.path, self._summary())
 
     def _summary(self) -> dict[str, str]:
-        out = {"nights": "0", "commits": str(len(self.history()))}
-        for name in self._children(layout.PHOTOMETRY):
-            flux = self._root[f"{layout.photometry_group(name)}/flux"]
-            frames, apertures, stars = flux.shape  # type: ignore[union-attr]
-            out[f"filter {name!r}"] = f"{frames} frames x {apertures} apertures x {stars} stars"
-        if nights := [record["night"] for record in self.nights]:
-            out["nights"] = f"{len(nights)} ({nights[0]} to {nights[-1]})"
-        return out
+        return summary.facts(self._root, len(self.history()), [record["night"] for record in self.nights])

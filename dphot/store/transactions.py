@@ -166,7 +166,8 @@ class Transaction:
 
     def read_photometry(self, filter: str, night: str, names: Sequence[str]) -> xr.Dataset:
         """Some variables of the rows of one night in one filter, in memory, in order of time."""
-        rows = reading.read_rows(self.fork, layout.photometry_group(filter), ("time", "night", *names))
+        group = reading.connect(self.fork, layout.photometry_group(filter))
+        rows = reading.read_rows(group, ("time", "night", *names))
         return rows.isel(time=rows.night.values == night)
 
     def read_night(self, night: str) -> dict[str, Any] | None:
