@@ -132,6 +132,8 @@ class Telescope:
 
     def _rises(self) -> bool:
         """Whether the corrected counts grow with the counts up to saturation (65535 where that is not known)."""
+        if not self.linearity:
+            return True
         full = self.saturation if math.isfinite(self.saturation) else 65535.0
         slope = Polynomial([0.0, 1.0, *self.linearity]).deriv()
         turns = np.asarray(slope.deriv().roots(), complex)

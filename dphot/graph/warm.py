@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kernels import aperture, calibrate, centroid, combine, cosmic, detect, medians, psf, sky
+from ..flags import PIXEL_BAD
+from ..kernels import (
+    aperture,
+    byteorder,
+    calibrate,
+    centroid,
+    combine,
+    cosmic,
+    detect,
+    nightly,
+    noise,
+    psf,
+    scatter,
+    sky,
+    transform,
+)
 from ..kernels.align import match
 from ..kernels.resample import add_to_reference
 from ..kernels.trails import on_trails
@@ -32,8 +47,10 @@ def _field(size: int = 160) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def _finding() -> None:
-    image, mask, _, _ = _field()
+    image, mask, x, y = _field(256)  # enough cells of sky to tell a steady one
+    mask[int(y[0]), int(x[0])] = PIXEL_BAD
     detect.find_stars(image, mask, n_max=50)
+    sky.thinned_median(image, 3)
 
 
 def _shapes() -> None:
@@ -54,23 +71,34 @@ def _apertures() -> None:
 def _matching() -> None:
     _, _, x, y = _field()
     match(x, y, -x, y)  # mirrored: no shift, so that triangles are tried too
+    transform.position_weights(x, np.full(x.size, 0.1))
     on_trails(x, y, 2.0)
 
 
 def _pixels() -> None:
     image, mask, _, _ = _field()
     zero = np.zeros_like(image)
-    raw = image.astype(np.uint16)
+    raw = byteorder.to_native(image.astype(">i2"), unsigned=True)
     calibrate.calibrate(raw, zero, zero, zero + 1, 1.0)
+    calibrate.calibrate(image, zero, zero, zero + 1, 1.0)
     calibrate.pixel_mask(raw, zero.astype(bool), 60000.0)
     combine.clipped_mean(np.stack([image] * 3))
-    medians.median(image)
+    combine.bad_pixels(image, image)
     total, count = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.int32)
     add_to_reference(image, mask, np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), 0.0, 1.0, total, count)
 
 
+def _comparing() -> None:
+    x, y = _field()[2:]
+    noise.response_at(_field()[0], x, y)
+    flux = 1000.0 + np.random.default_rng(0).normal(0.0, 30.0, (12, 2, 8))
+    flux[5, :, 3] = 2000.0
+    nightly.summarise(flux, np.full(flux.shape, 30.0), np.ones((12, 8), bool))
+    scatter.point_scatter(flux[..., 0])
+
+
 #: Kernels that compile in about the same time, the longest first.
-_PARTS: tuple[Callable[[], None], ...] = (_finding, _matching, _shapes, _apertures, _pixels)
+_PARTS: tuple[Callable[[], None], ...] = (_matching, _comparing, _pixels, _finding, _apertures, _shapes)
 
 
 def warm(client: Client) -> None:

@@ -164,14 +164,14 @@ def bad_pixels(
         raise InputError(f"bad pixels need `dark_rate` or `flat`, maps of one shape; found shapes {found}")
     bad = np.zeros(maps[0].shape, np.bool_)
     if dark_rate is not None:
-        rate = np.asarray(dark_rate, dtype=np.float64)
+        rate = np.asarray(dark_rate, dtype=np.float32)
         middle = median(rate, finite=True)
         width = middle - quantile(rate, 0.1587)  # from the side without hot pixels
         if width == 0:  # a synthetic or coarse dark
             width = float(np.std(rate[np.isfinite(rate)]))
         bad |= ~(rate <= middle + hot_sigma * width)
     if flat is not None:
-        response = np.asarray(flat, dtype=np.float64)
+        response = np.asarray(flat, dtype=np.float32)
         relative = response / surroundings(response)
         bad |= ~((relative >= dead) & (relative <= bright))
     for variance in (dark_variance, flat_variance):

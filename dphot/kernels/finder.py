@@ -278,7 +278,7 @@ def find_stars(
         return np.empty(0), np.empty(0), np.empty(0), np.empty(0)
     if found.shape[1] > 4 * n_max:
         clearest = _clearest(found, 4 * n_max)
-        found, noise = found[:, clearest], noise[clearest]
+        found, noise = np.take(found, clearest, axis=1), noise[clearest]
     sky, height, flux, trail = measure_maxima(binned, found[0], found[1], fwhm / step)
     share = _share(found, sky)
     with np.errstate(invalid="ignore"):
@@ -320,7 +320,7 @@ def _maxima(pixels: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.float
     floor = max(0.1 * usual, 1e-6 * float(np.nanmax(abs(sky))), 1e-30)
     rms = np.maximum(steady(rms, np.full(rms.shape, 0.25 * usual)), floor)
     found = _scan(pixels, steady(sky, 3.0 * rms), sigma * rms)
-    found = found[:, found[4] > MIN_SHARE]
+    found = np.compress(found[4] > MIN_SHARE, found, axis=1)
     row, column = (found[1] * rows / ny).astype(int), (found[0] * columns / nx).astype(int)
     return found, rms[row, column]
 
@@ -372,7 +372,7 @@ def _frame_fwhm(
     pixels: NDArray[np.float32], mask: NDArray[np.uint8] | None, found: NDArray[np.float64]
 ) -> float:
     """Median Gaussian FWHM of the bright maxima; 3 px where none can be measured."""
-    found = found[:, _clearest(found, 300)]
+    found = np.take(found, _clearest(found, 300), axis=1)
     # What stands out from a ring of 7.5 px is a star, narrow or wide, and no ripple in a bright star's halo.
     _, height, _, _ = measure_maxima(pixels, found[0], found[1], 3.0)
     height = np.where(_saturated(mask, found, 1) | ~np.isfinite(height), -np.inf, height)
