@@ -41,7 +41,12 @@ async def _extend(array: zarr.Array, values: np.ndarray) -> None:
 
 
 def _together(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
-    async def all_of_them() -> None:
-        await asyncio.gather(*writes)
+    """Wait for all writes, also where one fails: none goes on behind what the caller does about it."""
+    writes = list(writes)  # here, since what leads to the arrays may read itself
 
-    sync(all_of_them())
+    async def all_of_them() -> list[BaseException | None]:
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    for failure in sync(all_of_them()):
+        if failure is not None:
+            raise failure
