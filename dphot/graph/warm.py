@@ -89,15 +89,15 @@ def _pixels() -> None:
 
 
 def _comparing() -> None:
-    x, y = _field()[2:]
-    noise.response_at(_field()[0], x, y)
+    image, _, x, y = _field()
+    noise.response_at(image, x, y)
     flux = 1000.0 + np.random.default_rng(0).normal(0.0, 30.0, (12, 2, 8))
     flux[5, :, 3] = 2000.0
     nightly.summarise(flux, np.full(flux.shape, 30.0), np.ones((12, 8), bool))
     scatter.point_scatter(flux[..., 0])
 
 
-#: Kernels that compile in about the same time, the longest first.
+#: Kernels that are compiled together; those that take longest come first, so that workers end at about the same time.
 _PARTS: tuple[Callable[[], None], ...] = (_matching, _comparing, _pixels, _finding, _apertures, _shapes)
 
 
