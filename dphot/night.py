@@ -21,10 +21,10 @@ from .errors import CalibrationError
 from .flags import FrameFlag
 from .frame_columns import frame_columns, linked_record
 from .graph import reference as references
-from .graph.assemble import judge_clouds, photometry_dataset
+from .graph.assemble import judge_clouds, photometry_dataset, stack_dataset
 from .graph.chunks import Slots, Stack, Task, measure_night
 from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
-from .graph.frame import frame_shape, unit
+from .graph.frame import frame_shape
 from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .io.choice import dark_misfit
@@ -337,13 +337,8 @@ class _Night:
         if group in self.tx.root:
             before = self.tx.read(group)
             total.merge(Stack(before["total"].values, before["count"].values))
-        # Frames were summed without their skies, so that the edge of a drifting field shows no steps.
-        known = skies[np.isfinite(skies)] / unit(reference_from_dataset(self.reference))
-        level = np.float32(np.median(known)) if known.size else np.float32(0)
-        images = {"stack": total.mean() + level, "total": total.total, "count": total.count}
-        self.tx.write_stack(
-            series.filter, series.night, xr.Dataset({k: (("y", "x"), v) for k, v in images.items()})
-        )
+        ds = stack_dataset(total, skies, reference_from_dataset(self.reference))
+        self.tx.write_stack(series.filter, series.night, ds)
 
     def _is_due(self) -> bool:
         # What may be another field is not committed before the night's end.

@@ -11,17 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from . import cluster
 from .config import Config, coerce
 from .errors import InputError
 from .flags import FrameFlag, decode
-from .graph.assemble import photometry_dataset
-from .graph.chunks import Stack, Task, measure_night
+from .graph.assemble import photometry_dataset, stack_dataset
+from .graph.chunks import Task, measure_night
 from .graph.context import Handle, digest, masters_from_dataset, reference_from_dataset
-from .graph.frame import unit
 from .graph.steps import Step, load_steps
 from .io.frames import FrameTable, scan
 from .io.site import site_of
@@ -208,7 +206,7 @@ def _measure(
     ds = photometry_dataset(rows, lights, reference_ds, site, {"filter": name})
     tx.overwrite_photometry(name, ds)
     if stack is not None:
-        tx.write_stack(name, night, _stack(stack, ds, reference))
+        tx.write_stack(name, night, stack_dataset(stack, ds.sky_frame.values, reference))
     seconds = clock.perf_counter() - started
     return {**record, **_facts(ds, record), "calibration": calibration_facts(masters_ds),
             "config": asdict(config), "config_digest": config.digest(), "software": software(),
@@ -235,10 +233,3 @@ def _facts(ds: xr.Dataset, record: Record) -> Record:
         "frames_dropped": dropped + copies,
         "frames_noted": [{"path": str(p), "note": str(n)} for p, f, n in told if n and not f & LOST],
     }
-
-
-def _stack(stack: Stack, ds: xr.Dataset, reference: Any) -> xr.Dataset:
-    skies = ds.sky_frame.values[np.isfinite(ds.sky_frame.values)] / unit(reference)
-    level = np.float32(np.median(skies)) if skies.size else np.float32(0)
-    images = {"stack": stack.mean() + level, "total": stack.total, "count": stack.count}
-    return xr.Dataset({k: (("y", "x"), v) for k, v in images.items()})

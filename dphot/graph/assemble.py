@@ -12,6 +12,8 @@ import xarray as xr
 from ..flags import FrameFlag
 from ..kernels import noise, timescale
 from ..schema import PHOTOMETRY, annotate, validate
+from .chunks import Stack
+from .frame import Reference, unit
 
 Record = Mapping[str, Any]
 _KINDS = {"f": np.float64, "i": np.int32, "u": np.uint16, "O": object}
@@ -161,3 +163,29 @@ def _strings(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 def _with_note(row: Mapping[str, Any], record: Record) -> dict[str, str]:
     parts = [row["note"], *str(record["note"]).split(" | ")]
     return {"note": "; ".join(dict.fromkeys(part for part in parts if part))}
+
+
+def stack_dataset(stack: Stack, skies: np.ndarray, reference: Reference) -> xr.Dataset:
+    """The stack of a night as it is stored: the mean of its frames, and what later frames are added to.
+
+    Frames were summed without their skies, so that the edge of a drifting field shows no steps; the mean has their
+    median sky.
+
+    Parameters
+    ----------
+    stack : Stack
+        The sum, whose arrays become part of the dataset.
+    skies : (frames,) array
+        Sky of each frame, in the unit of the fluxes; NaN where it is not known.
+    reference : Reference
+        What the frames are aligned with.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``stack`` (y, x) in ADU, ``total`` and ``count``.
+    """
+    known = skies[np.isfinite(skies)] / unit(reference)
+    level = np.float32(np.median(known)) if known.size else np.float32(0)
+    images = {"stack": stack.mean() + level, "total": stack.total, "count": stack.count}
+    return xr.Dataset({name: (("y", "x"), image) for name, image in images.items()})
