@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -14,8 +14,10 @@ from .store import Store
 
 Result = dict[str, Any]
 
-#: Dropped frames and comparison stars named one by one; the rest is counted.
+#: Dropped frames, notes and comparison stars named one by one; the rest is counted.
 LISTED = 10
+#: Notes on calibration: twenty flats of a night have twenty of the same kind.
+LISTED_NOTES = 5
 
 
 def store_summary(store: Store) -> Result:
@@ -41,15 +43,22 @@ def store_summary(store: Store) -> Result:
         "filters": list(store.photometry),
         "frames": frames,
         "frames_used": sum(r["frames_used"] for r in records),
-        "frames_dropped": [item for r in records for item in r["frames_dropped"]],
         "stars": first.sizes["star"],
         "apertures": first.sizes["aperture"],
         "frames_per_second": round(frames / seconds, 2) if seconds else None,
         "reference": records[0]["reference"],
         "calibration": counts,
+        **_shortcomings(records),
+        "missing": list({m["name"]: m for r in records for m in r["missing"]}.values()),
+    }
+
+
+def _shortcomings(records: Sequence[Result]) -> Result:
+    """What went wrong in some nights and filters, in numbers."""
+    return {
+        "frames_dropped": [item for r in records for item in r["frames_dropped"]],
         "calibration_missing": sorted({text for r in records for text in r["calibration"]["missing"]}),
         "calibration_notes": sorted({text for r in records for text in r["calibration"]["notes"]}),
-        "missing": list({m["name"]: m for r in records for m in r["missing"]}.values()),
     }
 
 
@@ -71,21 +80,46 @@ def store_lines(store: Store) -> list[str]:
     ]
     records = series_records(store)
     if len(records) > 1:
-        lines += [f"  {x['night'] or 'unknown night'}, filter {x['filter'] or 'unknown'}: "
-                  f"{x['frames_used']} of {x['frames']}" for x in records]  # fmt: skip
-    dropped = [
-        f"  dropped {PurePath(d['path']).name}: {', '.join(d['flags'])}: {d['reason']}".rstrip(": ")
-        for d in total["frames_dropped"]
-    ]
-    lines += shortened(dropped, "  and {} more dropped")
-    notes: dict[str, list[str]] = {}
-    for item in (item for x in records for item in x["frames_noted"]):
-        notes.setdefault(item["note"], []).append(PurePath(item["path"]).name)
-    noted = [f"  note: {note} ({names[0]}" + (f" and {len(names) - 1} more)" if len(names) > 1 else ")")
-             for note, names in notes.items()]  # fmt: skip
-    lines += shortened(noted, "  and {} more notes")
+        lines += [f"  {_place(x)}: {x['frames_used']} of {x['frames']}" for x in records]
+    lines += _shortcoming_lines(records)
     lines += [f"  {m['name']} is not known: {m['cost']}" for m in total["missing"]]
     return lines
+
+
+def _place(record: Mapping[str, Any]) -> str:
+    return f"{record['night'] or 'unknown night'}, filter {record['filter'] or 'unknown'}"
+
+
+def _shortcoming_lines(records: Sequence[Result]) -> list[str]:
+    """What went wrong in some nights and filters: frames dropped and why, notes on frames, and on calibration.
+
+    Masters are made after the frames for them are chosen: what is unfit among those is known at the end alone.
+    """
+    dropped = [
+        f"  dropped {PurePath(d['path']).name}: {', '.join(d['flags'])}: {d['reason']}".rstrip(": ")
+        for r in records
+        for d in r["frames_dropped"]
+    ]
+    noted = ((item["note"], PurePath(item["path"]).name) for r in records for item in r["frames_noted"])
+    missing = ((text, _place(r)) for r in records for text in r["calibration"]["missing"])
+    notes = ((text, _place(r)) for r in records for text in r["calibration"]["notes"])
+    return [
+        *shortened(dropped, "  and {} more dropped"),
+        *shortened(_once(noted, "note:"), "  and {} more notes"),
+        *shortened(_once(missing, "calibration missing:"), "  and {} more missing"),
+        *shortened(_once(notes, "calibration:"), "  and {} more notes on calibration", LISTED_NOTES),
+    ]
+
+
+def _once(told: Iterable[tuple[str, str]], head: str) -> list[str]:
+    """A line for each text, with the first that it is told of, and how many more there are."""
+    of: dict[str, list[str]] = {}
+    for text, name in told:
+        of.setdefault(text, []).append(name)
+    return [
+        f"  {head} {text} ({names[0]}" + (f" and {len(names) - 1} more)" if len(names) > 1 else ")")
+        for text, names in of.items()
+    ]
 
 
 def append_summary(done: Appended) -> Result:
@@ -95,15 +129,14 @@ def append_summary(done: Appended) -> Result:
     -------
     dict
         `store`, `frames` (new ones), `frames_used`, `nights`, and of these nights in all `frames_dropped` (path, flags,
-        reason) and `calibration_missing`.
+        reason), `calibration_missing` and `calibration_notes`.
     """
     return {
         "store": done.store,
         "frames": done.frames,
         "frames_used": done.frames_used,
         "nights": list(done.nights),
-        "frames_dropped": [item for r in done.records for item in r["frames_dropped"]],
-        "calibration_missing": sorted({text for r in done.records for text in r["calibration"]["missing"]}),
+        **_shortcomings(done.records),
     }
 
 
@@ -112,14 +145,14 @@ def append_lines(done: Appended) -> list[str]:
     if not done.frames:
         return [f"{done.store}: nothing new; it holds all these frames already"]
     lines = [f"{done.store}: {done.frames} new frames, {done.frames_used} measured"]
-    return lines + [f"  {r['night'] or 'unknown night'}, filter {r['filter'] or 'unknown'}: "
-                    f"{r['frames_used']} of {r['frames']} in all" for r in done.records]  # fmt: skip
+    lines += [f"  {_place(r)}: {r['frames_used']} of {r['frames']} in all" for r in done.records]
+    return lines + _shortcoming_lines(done.records)
 
 
-def shortened(lines: Sequence[str], rest: str) -> list[str]:
+def shortened(lines: Sequence[str], rest: str, listed: int = LISTED) -> list[str]:
     """The first lines, and how many more there are."""
-    more = len(lines) - LISTED
-    return [*lines[:LISTED], rest.format(more)] if more > 0 else list(lines)
+    more = len(lines) - listed
+    return [*lines[:listed], rest.format(more)] if more > 0 else list(lines)
 
 
 def curve_summary(lc: xr.Dataset) -> Result:

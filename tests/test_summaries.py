@@ -1,0 +1,80 @@
+"""What reduce and append say at their end: frames dropped and why, notes on frames, and on calibration."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from command_line import command
+from small_nights import DAYS, lights
+
+import dphot
+from dphot import cli, summaries
+from dphot.append import Appended
+
+
+def edit(path, change=None, **cards):
+    """A frame with other pixels or header cards."""
+    with fits.open(path, mode="update") as (hdu, *_):
+        hdu.data = hdu.data if change is None else change(hdu.data)
+        hdu.header.update(cards)
+
+
+def saturated(image):
+    return np.full_like(image, 65535)
+
+
+def clouded(image):
+    noise = np.random.default_rng(1).normal(500, 10, image.shape)
+    return noise.round().astype(image.dtype)
+
+
+@pytest.fixture
+def unfit(nights, tmp_path):
+    """Two nights whose flats are all saturated."""
+    folders = [Path(shutil.copytree(night, tmp_path / night.name)) for night in nights[:2]]
+    for path in (path for folder in folders for path in folder.glob("flat*")):
+        edit(path, saturated)
+    return folders
+
+
+def test_flats_that_are_left_out_are_told_when_all_is_measured(unfit, tmp_path, capsys):
+    store = tmp_path / "x.dphot"
+    assert cli.main(["reduce", str(unfit[0]), "--store", str(store), "--workers", "0"]) == 0
+    reduced = capsys.readouterr().out
+    code, result, appended = command(capsys, "append", store, unfit[1], "--workers", 0, "--json")
+    assert code == 0 and result["calibration_missing"] == ["flat: none of 2 can be used"]
+    assert len(result["calibration_notes"]) == 2 and "is saturated" in result["calibration_notes"][0]
+    for text, day, folder in ((reduced, DAYS[0], unfit[0]), (appended, DAYS[1], unfit[1])):
+        assert f"  calibration missing: flat: none of 2 can be used ({day}, filter r)" in text
+        for path in sorted(folder.glob("flat*")):
+            assert f"  calibration: flat left out: {path} is saturated" in text
+    both = summaries.store_lines(dphot.open(store))
+    assert f"  calibration missing: flat: none of 2 can be used ({DAYS[0]}, filter r and 1 more)" in both
+
+
+def test_append_tells_of_dropped_and_noted_frames_as_reduce_does(first, later, tmp_path, capsys):
+    store = shutil.copytree(first.path, tmp_path / "x.dphot")
+    bad, one, other = lights(later)[:3]
+    edit(bad, clouded)
+    edit(other, **{"DATE-OBS": fits.getheader(one)["DATE-OBS"]})
+    assert cli.main(["append", str(store), str(later), "--workers", "0"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert f"  {DAYS[1]}, filter r: 4 of 5 in all" in out
+    assert any(line.startswith(f"  dropped {bad.name}: FEW_STARS: ") for line in out)
+    assert any(line.startswith("  note: the same mid-exposure time as ") for line in out)
+    told = summaries.store_lines(dphot.open(store))
+    assert all(line in told for line in out if line.startswith(("  dropped", "  note")))
+
+
+def test_many_notes_are_counted(first):
+    calibration = {"missing": [], "notes": [f"flat left out: {i}" for i in range(9)]}
+    records = tuple({**record, "calibration": calibration} for record in summaries.series_records(first))
+    lines = summaries.append_lines(Appended(first.path, records, 5, 5))
+    assert [line.partition(" (")[0] for line in lines[-6:-1]] == [
+        f"  calibration: flat left out: {i}" for i in range(5)
+    ]
+    assert lines[-1] == "  and 4 more notes on calibration"
