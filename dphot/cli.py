@@ -180,9 +180,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument(
         "folder", nargs="+", help="folders and files; a folder that was appended before may be among them"
     )
-    sub.add_argument(
-        "--wait", type=float, default=60.0, metavar="S", help="how long to wait for another writer [60]"
-    )
+    upkeep.wait_option(sub)
     _where(sub)
     _settings(sub, FREE)
 

@@ -29,6 +29,13 @@ VERSION = "a tag, a commit (or the beginning of one), or a date"
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
+def wait_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that write to a store."""
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="S", help="how long to wait for another writer [60]"
+    )
+
+
 def parsers(add: Add) -> None:
     """Add the commands to the command line."""
     sub = add("history", "the commits of a store: when, which night, frames, settings, precision", history)
@@ -77,17 +84,20 @@ def parsers(add: Add) -> None:
     sub.add_argument("--calibration", nargs="+", default=None, metavar="FOLDER",
                      help="bias, dark or flat frames for the night, as flats that came late")  # fmt: skip
     sub.add_argument("--workers", type=int, default=None, metavar="N", help="processes [one a core]; 0: none")
+    wait_option(sub)
 
     sub = add(
         "rollback", "go back to an earlier version; what came after it stays readable until gc", rollback
     )
     sub.add_argument("store")
     sub.add_argument("to", help=VERSION)
+    wait_option(sub)
 
     sub = add("gc", "delete what only old versions hold; the present state and tagged versions stay", gc)
     sub.add_argument("store")
     sub.add_argument("--older-than", required=True, metavar="AGE", help="30d, 12h, 90m; there is no default")
     sub.add_argument("--dry-run", action="store_true", help="delete nothing, list what would go")
+    wait_option(sub)
 
 
 def history(arguments: argparse.Namespace) -> Result:
@@ -156,7 +166,7 @@ def redo(arguments: argparse.Namespace) -> Result:
     settings = {name.strip(): value.strip() for name, _, value in pairs}
     records = make_again(
         arguments.store, arguments.night, workers=arguments.workers, calibration=arguments.calibration,
-        progress=progress(arguments), **settings,
+        wait=arguments.wait, progress=progress(arguments), **settings,
     )  # fmt: skip
     for r in records:
         say(
@@ -174,7 +184,7 @@ def rollback(arguments: argparse.Namespace) -> Result:
     """`dphot rollback`"""
     store = Store.open(arguments.store)
     left = store.session.snapshot_id
-    state = store.rollback(arguments.to)
+    state = store.rollback(arguments.to, arguments.wait)
     say(arguments, f"{store.path} is at {state}, with the contents of {store.history()[0].metadata['to']}")
     say(arguments, f"the state left behind stays readable as {left} until `dphot gc`")
     return {"store": store.path, "commit": state, "left": left}
@@ -183,7 +193,7 @@ def rollback(arguments: argparse.Namespace) -> Result:
 def gc(arguments: argparse.Namespace) -> Result:
     """`dphot gc`"""
     age = parse_age(arguments.older_than)
-    gone = Store.open(arguments.store).collect(age, dry_run=arguments.dry_run)
+    gone = Store.open(arguments.store).collect(age, arguments.dry_run, arguments.wait)
     for commit in gone.commits:
         say(arguments, commit_line(commit))
     count = f"{len(gone.commits)} version{'s' * (len(gone.commits) != 1)}"

@@ -84,6 +84,24 @@ def test_tag_diff_rollback_gc(store, run):
     assert run("rollback", path, "no such version")[0] == 6
 
 
+def test_a_store_that_cannot_be_written_gets_no_tag(store, run, tmp_path):
+    lock = tmp_path / "field.dphot" / "dphot.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # permissions would not stop a test that runs as root
+    code, _, result = run("tag", store.path, "paper")
+    assert code == 6 and "field.dphot: cannot be written" in result["error"] and not store.tags
+    assert run("tag", store.path)[0] == 0
+
+
+def test_whoever_writes_is_waited_for_as_long_as_told(store, run):
+    for command in (["rollback", store.history()[1].id], ["gc", "--older-than", "0d"]):
+        with store.transaction("busy"):
+            code, _, result = run(command[0], store.path, *command[1:], "--wait", 0.1)
+            assert code == 6 and "waited 0.1 s. Try again when it is done" in result["error"]
+            assert run("tag", store.path, command[0])[0] == 0  # a tag waits for nobody
+    assert cli.parse(["redo", store.path, "2026-03-14", "--wait", "1"]).wait == 1
+
+
 def test_explain_and_check(store, run, tmp_path):
     (obs,) = store.photometry.values()
     code, text, result = run("explain", store.path, "--time", obs.time.values[0], "--star", 1)

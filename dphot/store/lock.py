@@ -37,11 +37,7 @@ def exclusive(folder: Path, wait: float) -> Iterator[None]:
     StoreError
         Naming the holder when it does not let go in time, or if the folder cannot be written.
     """
-    try:
-        # mode 0666 under the umask: a colleague's process must be able to take the lock too
-        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written: {error.strerror}; check its permissions") from error
+    handle = _opened(folder)
     try:
         _acquire(handle, folder, wait)
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -57,6 +53,20 @@ def exclusive(folder: Path, wait: float) -> Iterator[None]:
         os.close(handle)  # closing frees the lock; the file stays, or two waiters could lock two files
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a store's folder that cannot be written, as `exclusive` does; whoever holds the lock is not waited for."""
+    os.close(_opened(folder))
+
+
+def _opened(folder: Path) -> int:
+    """The lock's file, open for writing."""
+    try:
+        # mode 0666 under the umask: a colleague's process must be able to take the lock too
+        return os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror}; check its permissions") from error
+
+
 def _acquire(handle: int, folder: Path, wait: float) -> None:
     deadline = time.monotonic() + wait
     while True:
@@ -67,7 +77,7 @@ def _acquire(handle: int, folder: Path, wait: float) -> None:
             if time.monotonic() >= deadline:
                 raise StoreError(
                     f"{folder}: {_holder(handle)} is writing to it; waited {wait:g} s. "
-                    "Try again when it is done, or give a longer wait"
+                    "Try again when it is done"
                 ) from None
             time.sleep(0.05)
 

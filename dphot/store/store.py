@@ -281,10 +281,9 @@ class Store:
         Raises
         ------
         StoreError
-            If the name is taken.
+            If the name is taken, or the store cannot be written.
         """
-        with repository.errors(self.path, f"tag {name!r}"):
-            self._repo.create_tag(name, snapshot_id=self.session.snapshot_id)
+        versions.tag(self._repo, self.path, name, self.session.snapshot_id)
 
     def rollback(self, to: str, wait: float = 60.0) -> str:
         """Go back to an earlier version: a new commit with its contents, whose history is that version's.

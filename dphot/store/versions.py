@@ -116,6 +116,14 @@ def exclusive(path: str, wait: float) -> AbstractContextManager[None]:
     return nullcontext() if repository.is_remote(path) else lock.exclusive(repository.folder(path), wait)
 
 
+def tag(repo: icechunk.Repository, path: str, name: str, snapshot: str) -> None:
+    """Give a commit a name (see `Store.tag`); a tag is no commit, and waits for no writer."""
+    if not repository.is_remote(path):
+        lock.check_writable(repository.folder(path))
+    with repository.errors(path, f"tag {name!r}"):
+        repo.create_tag(name, snapshot_id=snapshot)
+
+
 def rollback(repo: icechunk.Repository, path: str, to: str, wait: float) -> str:
     """Make a new state with the contents of an earlier commit (see `Store.rollback`); returns its identity."""
     with exclusive(path, wait), repository.errors(path, "rollback"):
