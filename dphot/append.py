@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import cluster, night, planning
 from .config import Config, coerce
-from .errors import InputError
+from .errors import DphotError, InputError
 from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .graph.warm import warm
@@ -152,6 +152,8 @@ def commit_nights(
         If the store has no reference, and no frame of any night can be it.
     OtherField
         If nights show another field; all others are committed.
+
+    Whatever error it is, its `committed` names the nights that were committed.
     """
     if client is not None:
         warm(client)
@@ -160,33 +162,49 @@ def commit_nights(
     failed: list[NoReference] = []
     refused: list[OtherField] = []
     tries = 0
-    while waiting:
-        tonight = waiting.pop(0)
-        for line in (line for series in tonight for line in planning.describe(series)):
-            progress.say(line)
-        try:
-            committed = night.run(
-                tonight, store, config, base=base, client=client, progress=progress, steps=steps, wait=wait
-            )
-            done.append(committed)
-            base = committed.base
-        except NoReference as error:
-            # A clouded first night must not cost the others: one of them brings the reference, and it comes last.
-            failed.append(error)
-            waiting.append(tonight)
-            if len(failed) == len(waiting):
-                raise failed[0] from error
-        except OtherField as error:
-            refused.append(error)
-        except ConflictError:
-            tries += 1
-            if tries == TRIES:
-                raise
-            progress.say("another writer committed first; the night is done again on what it left")
-            waiting.insert(0, tonight)
+    try:
+        while waiting:
+            tonight = waiting.pop(0)
+            for line in (line for series in tonight for line in planning.describe(series)):
+                progress.say(line)
+            try:
+                committed = night.run(
+                    tonight,
+                    store,
+                    config,
+                    base=base,
+                    client=client,
+                    progress=progress,
+                    steps=steps,
+                    wait=wait,
+                )
+                done.append(committed)
+                base = committed.base
+            except NoReference as error:
+                # A clouded first night must not cost the others: one of them brings the reference, and it comes last.
+                failed.append(error)
+                waiting.append(tonight)
+                if len(failed) == len(waiting):
+                    raise failed[0] from error
+            except OtherField as error:
+                refused.append(error)
+            except ConflictError:
+                tries += 1
+                if tries == TRIES:
+                    raise
+                progress.say("another writer committed first; the night is done again on what it left")
+                waiting.insert(0, tonight)
+        if refused:
+            raise OtherField("\n".join(str(error) for error in refused))
+    except DphotError as error:
+        error.committed = _appended(store, done).nights
+        raise
     store.refresh()
-    if refused:
-        raise OtherField("\n".join(str(error) for error in refused))
+    return _appended(store, done)
+
+
+def _appended(store: Store, done: Sequence[night.Committed]) -> Appended:
+    """What the nights that were committed come to."""
     records = tuple(record for one in done for record in one.records)
     return Appended(store.path, records, sum(one.frames for one in done), sum(one.used for one in done))
 

@@ -5,7 +5,8 @@ calibration missing under --strict; 5 nothing can be aligned, or no frame of a n
 store cannot be made, opened or written, or a check found it wanting; 130 interrupted.
 
 With --json the last line of the standard output is one JSON object, {"error": ..., "exit_code": ...} after an
-error; messages go to the standard error. Nothing that exists is overwritten without --overwrite.
+error, with "committed" where nights of the same run are in the store all the same; messages go to the standard error.
+Nothing that exists is overwritten without --overwrite.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from . import __version__, commands, upkeep
 from .append import FREE
 from .config import Config, descriptions
-from .errors import DphotError, InputError
+from .errors import DphotError, InputError, in_words
 
 TARGET = "star index; x,y in pixels of the reference; or ra,dec (02:04:10.3,+46:41:16 or 31.04d,46.69d)"
 FLAGS = """The CSV has one row for each frame, those that were not measured with empty values: jd_utc and
@@ -283,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _fail(arguments, error, "interrupted; what was committed is kept", 130)
     except DphotError as error:
-        return _fail(arguments, error, str(error), error.exit_code)
+        return _fail(arguments, error, in_words(error), error.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(arguments, error, f"{where}{error.strerror or error}", DphotError.exit_code)
@@ -296,7 +297,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
     print(f"dphot {arguments.command}".strip() + f": {message}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps({"error": message, "kind": type(error).__name__, "exit_code": code}), flush=True)
+        nights = getattr(error, "committed", ())
+        told = {"error": message, "kind": type(error).__name__, "exit_code": code}
+        print(json.dumps({**told, **({"committed": nights} if nights else {})}), flush=True)
     return code
 
 

@@ -9,6 +9,8 @@ class DphotError(Exception):
     """Base of every error a user can act on; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+    committed: tuple[str, ...] = ()
+    """Nights that the store holds from the same run all the same."""
 
 
 class InputError(DphotError, ValueError):
@@ -84,3 +86,9 @@ class ValidationError(DphotError, ValueError):
     def __str__(self) -> str:
         lines = [f"  {place}: {message}" for place, message in self.problems]
         return "\n".join([f"{self.title}: {len(self.problems)} problem(s)", *lines])
+
+
+def in_words(error: BaseException) -> str:
+    """An error's message, and which nights were committed all the same."""
+    nights = ", ".join(night or "unknown" for night in getattr(error, "committed", ()))
+    return f"{error}\ncommitted all the same: {nights}" if nights else str(error)

@@ -89,8 +89,10 @@ def reduce(
         else:
             with cluster.connect(workers, scheduler) as found:
                 commit_nights(nights, created, settled, found, chain, progress)
-    except BaseException:
+    except BaseException as error:
         _remove(created, not replacing, progress)
+        if replacing and isinstance(error, DphotError):
+            error.committed = ()  # they went with the store that was not to be
         raise
     if replacing:
         Store.replace(store, by=place)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .append import append
 from .config import Config
-from .errors import BucketError, DphotError, InputError
+from .errors import BucketError, DphotError, InputError, in_words
 from .io.files import absolute, is_folder, is_remote
 from .io.frames import FrameTable, scan
 from .progress import Progress
@@ -138,10 +138,10 @@ def watch(
                 frames = _add(store, FrameTable.from_records(whole), where, settings, ending, progress)
             except InputError as error:
                 # These frames do not fit; the next may.
-                progress.say(f"not added: {error}")
+                progress.say(f"not added: {in_words(error)}")
             except (DphotError, OSError) as error:
                 # The disk may have room again, the other writer be done: a night must not end here.
-                progress.say(f"not added, to be tried again: {error}")
+                progress.say(f"not added, to be tried again: {in_words(error)}")
                 frames = None
             if frames is not None:
                 given.update(_identity(r) for r in new)

@@ -136,6 +136,8 @@ def test_frames_of_another_field_are_refused_with_the_numbers(nights, store, tmp
     error = json.loads(captured.out.splitlines()[-1])
     assert code == error["exit_code"] == 2 and error["kind"] == "OtherField"
     assert "none of 5 frames" in error["error"] and "stars, the reference" in error["error"]
+    assert error["committed"] == [DAYS[2]]
+    assert captured.err.splitlines()[-1] == f"committed all the same: {DAYS[2]}"
     # the other night of the same call is there; of this one there is nothing
     assert [n["night"] for n in dphot.open(store.path).nights] == [DAYS[0], DAYS[2]]
     assert n_commits(store) == before + 1
