@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -112,7 +113,11 @@ def _choice(masters: xr.Dataset, night: str) -> Choice:
     )
     # without an exposure nothing tells whether the dark is right for a light
     of_dark = told.get("dark", {"exposures": [], "is_pedestal": False})
-    dark = tuple({**r, "exposure": exposure} for r in dark for exposure in of_dark["exposures"])
+    # older masters tell no temperature
+    warmth = of_dark.get("temperature", np.nan)
+    dark = tuple(
+        {**r, "exposure": exposure, "temperature": warmth} for r in dark for exposure in of_dark["exposures"]
+    )
     return Choice(
         bias, dark, flat, of_dark["is_pedestal"], missing=tuple(told["missing"]), notes=tuple(told["notes"])
     )

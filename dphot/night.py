@@ -368,7 +368,7 @@ def _dataset(
 ) -> xr.Dataset:
     for row, record in zip(rows, lights, strict=True):
         unread = row["frame_flags"] & FrameFlag.UNREADABLE
-        if not unread and (masters.attrs["missing"] or dark_misfit(series.choice, record)):
+        if not unread and (masters.attrs["missing"] or dark_misfit(series.choice, record, config)):
             row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
     attrs = {
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,

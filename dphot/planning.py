@@ -117,7 +117,7 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
                 f"night {night or 'unknown'}, filter {name!r}: missing {'; missing '.join(choice.missing)}; "
                 "add the frames, or drop --strict"
             )
-        members = tuple(_fitted(r, light, choice, odd.get(r["path"], "")) for r in group)
+        members = tuple(_fitted(r, light, choice, odd.get(r["path"], ""), config) for r in group)
         taken = tuple(r for r in members if (name, r["path"]) in fresh)
         paths = {r["path"] for r in taken}
         copied = tuple((path, kept) for path, kept in copies.items() if kept in paths)
@@ -245,7 +245,7 @@ def standard(lights: Sequence[Record]) -> Record:
     return same[len(same) // 2]
 
 
-def _fitted(record: Record, light: Record, choice: Choice, odd: str) -> Record:
+def _fitted(record: Record, light: Record, choice: Choice, odd: str, config: Config) -> Record:
     """The record, with an error where its image is of another kind, and a note where its dark or time is odd."""
     if record["error"]:
         return record
@@ -256,7 +256,7 @@ def _fitted(record: Record, light: Record, choice: Choice, odd: str) -> Record:
     if differ:
         which = ", ".join(f"{k} {record[k] or 'none'} and not {light[k] or 'none'}" for k in differ)
         return {**record, "error": f"of another kind than the night's other frames: {which}"}
-    note = " | ".join(part for part in (record["note"], odd, dark_misfit(choice, record)) if part)
+    note = " | ".join(part for part in (record["note"], odd, dark_misfit(choice, record, config)) if part)
     return {**record, "note": note}
 
 

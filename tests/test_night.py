@@ -151,6 +151,17 @@ def test_lights_of_another_exposure_than_the_only_dark_are_flagged(night_copy, t
     ]
 
 
+def test_a_light_warmer_than_the_darks_is_flagged(night_copy, tmp_path):
+    edit(light(night_copy, 3), CCD_TEMP=-12.0)
+    store = dphot.reduce(night_copy, tmp_path / "x", workers=0)
+    for again in (store, dphot.reduce(store, tmp_path / "again", workers=0)):
+        obs = again.photometry["r"].load()
+        (row,) = np.flatnonzero(obs.frame_flags.values)
+        assert obs.path.values[row] == str(light(night_copy, 3))
+        assert obs.frame_flags.values[row] == FrameFlag.CALIBRATION_MISSING
+        assert "taken at -12.0 deg C, the darks at -20.0; dark_temperature = 3" in str(obs.note[row].values)
+
+
 def test_a_clouded_first_night_does_not_cost_the_second(night_copy, tmp_path):
     early = night_copy / "early"
     early.mkdir()
