@@ -226,7 +226,9 @@ class _Night:
 
     def _masters(self, series: NightSeries, name: str, label: str) -> xr.Dataset:
         """The masters of a night: those that it has, or new ones. Late frames are calibrated as the others were."""
-        if masters_group(name) in self.tx.root:
+        # Where no light could be read so far, they and their calibration frames may both have come only now.
+        anew = self._is_unread(series.filter) and not series.choice.missing
+        if masters_group(name) in self.tx.root and not anew:
             ds = self.tx.read(masters_group(name))
         elif series.masters is not None:
             ds = series.masters.load()
@@ -241,6 +243,13 @@ class _Night:
                 f"{label}: missing {'; missing '.join(ds.attrs['missing'])}; or drop --strict"
             )
         return ds
+
+    def _is_unread(self, filter: str) -> bool:
+        """Whether the night has frames in a filter already, of which none could be read."""
+        record = self.before.get(filter)
+        if record is None or record["frames_used"]:
+            return False
+        return all("UNREADABLE" in d["flags"] for d in record["frames_dropped"])
 
     def _speed_at_least(self, light: Record) -> float:
         """Frames a second that even a slow machine measures; steps of the user's own may take any time."""

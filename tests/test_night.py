@@ -23,7 +23,7 @@ NIGHT = "2026-03-14"
         (lambda d: [p.unlink() for p in d.iterdir()], 2, ("no frames in", "files ending in")),
         (lambda d: shutil.rmtree(d), 2, ("no such folder",)),
         (lambda d: [p.unlink() for p in d.glob("light*")], 2, ("no light frames", "3 bias, 3 dark, 3 flat")),
-        (lambda d: [truncate(p) for p in d.glob("light*")], 2, ("8 unusable", "light-r-0001.fits", "truncated")),
+        (lambda d: [truncate(p) for p in d.glob("light*")], 2, ("8 unusable", "light-r-0001.fits", "truncated", "and 5 more")),
         (lambda d: [edit(p, empty_sky) for p in d.glob("light*")], 2, ("none of 8 frames", "0 stars")),
         (lambda d: edit(light(d, 2), OBJECT="M 31"), 2, ("several objects, Field 1, M 31", "--object")),
         (lambda d: edit(light(d, 2), TELESCOP="Other"), 2, ("several telescopes, Other, Sim40",)),
