@@ -83,7 +83,7 @@ def _series(source: Store, kept: repairs.Kept) -> NightSeries:
     light = standard([r for r in records if not r["error"]] or records)
     lights = tuple(records)
     return NightSeries(
-        kept.night, kept.filter, lights, light, _choice(masters, kept.night), lights, masters=masters
+        kept.night, kept.filter, lights, light, choice_of(masters, kept.night), lights, masters=masters
     )
 
 
@@ -104,7 +104,7 @@ def _digests(source: Store, *filters: str) -> dict[tuple[str, int, int], str]:
     }
 
 
-def _choice(masters: xr.Dataset, night: str) -> Choice:
+def choice_of(masters: xr.Dataset, night: str) -> Choice:
     """The choice of calibration frames that masters were made of, as far as it matters once they are made."""
     told = masters.attrs
     bias, dark, flat = (

@@ -29,6 +29,7 @@ from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .io.choice import dark_misfit
 from .io.site import site_of
+from .kept import choice_of
 from .lineage import commit_facts
 from .memory import check_memory
 from .night_record import LOST, ROWS, series_record, settings_of, step_names
@@ -375,9 +376,15 @@ def _dataset(
     config: Config,
     masters: xr.Dataset,
 ) -> xr.Dataset:
+    held = choice_of(masters, series.night)
     for row, record in zip(rows, lights, strict=True):
-        unread = row["frame_flags"] & FrameFlag.UNREADABLE
-        if not unread and (masters.attrs["missing"] or dark_misfit(series.choice, record, config)):
+        if row["frame_flags"] & FrameFlag.UNREADABLE:
+            continue
+        misfit = dark_misfit(series.choice, record, config)
+        if not misfit and (misfit := dark_misfit(held, record, config)):
+            # a late frame gets the dark that its night has, which may be another than it would choose
+            row["note"] = "; ".join(part for part in (row["note"], misfit) if part)
+        if masters.attrs["missing"] or misfit:
             row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
     attrs = {
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,

@@ -143,6 +143,18 @@ def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later
     assert store.append(later, workers=0).frames == 0
 
 
+def test_a_late_light_is_judged_by_the_darks_that_its_night_has(store, later):
+    late = lights(later)[2]
+    there = late.rename(late.with_suffix(".aside"))
+    assert store.append(later, workers=0).frames == 4
+    there.rename(late)
+    edit(late, CCD_TEMP=-12.0)
+    assert store.append(late, workers=0).frames_used == 1
+    obs = store.photometry["r"].load().isel(time=7)
+    assert int(obs.frame_flags) == FrameFlag.CALIBRATION_MISSING
+    assert str(obs.note.values).count("taken at -12.0 deg C, the darks at -20.0") == 1
+
+
 def test_a_frame_that_vanishes_before_it_is_measured_leaves_no_silent_zeros(store, later):
     table = dphot.scan(later, store=False)
     gone = lights(later)[2]
