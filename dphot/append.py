@@ -248,7 +248,8 @@ def _check_steps(store: Store, nights: Sequence[planning.NightSeries], own: Sequ
 def _of_the_stores_object(table: FrameTable, store: Store, config: Config, progress: Progress) -> Config:
     """Where a folder shows several targets, those frames are meant that have the store's."""
     name = store.attrs.get("object", "")
-    objects = {r["object"] for r in table.lights.records()} - {""}
+    # those that are cut, too: their headers tell
+    objects = {r["object"] for r in table.to_pandas().to_dict("records") if r["type"] == "light"} - {""}
     if config.object or len(objects) < 2 or name not in objects:
         return config
     others = ", ".join(sorted(objects - {name}))

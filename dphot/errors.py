@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class DphotError(Exception):
@@ -28,14 +29,17 @@ class FrameError(DphotError, OSError):
         The file.
     problem : str
         What is wrong with it, and what to do.
+    header : Header, optional
+        Of a file that is cut: its header, where that is whole.
     """
 
     exit_code = 3
 
-    def __init__(self, path: str, problem: str):
+    def __init__(self, path: str, problem: str, header: Any = None):
         super().__init__(path, problem)
         self.path = path
         self.problem = problem
+        self.header = header
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}"

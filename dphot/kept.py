@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -82,7 +83,7 @@ def _series(source: Store, kept: repairs.Kept) -> NightSeries:
     light = standard([r for r in records if not r["error"]] or records)
     lights = tuple(records)
     return NightSeries(
-        kept.night, kept.filter, lights, light, _choice(masters, kept.night), lights, masters=masters
+        kept.night, kept.filter, lights, light, choice_of(masters, kept.night), lights, masters=masters
     )
 
 
@@ -103,7 +104,7 @@ def _digests(source: Store, *filters: str) -> dict[tuple[str, int, int], str]:
     }
 
 
-def _choice(masters: xr.Dataset, night: str) -> Choice:
+def choice_of(masters: xr.Dataset, night: str) -> Choice:
     """The choice of calibration frames that masters were made of, as far as it matters once they are made."""
     told = masters.attrs
     bias, dark, flat = (
@@ -112,7 +113,11 @@ def _choice(masters: xr.Dataset, night: str) -> Choice:
     )
     # without an exposure nothing tells whether the dark is right for a light
     of_dark = told.get("dark", {"exposures": [], "is_pedestal": False})
-    dark = tuple({**r, "exposure": exposure} for r in dark for exposure in of_dark["exposures"])
+    # older masters tell no temperature
+    warmth = of_dark.get("temperature", np.nan)
+    dark = tuple(
+        {**r, "exposure": exposure, "temperature": warmth} for r in dark for exposure in of_dark["exposures"]
+    )
     return Choice(
         bias, dark, flat, of_dark["is_pedestal"], missing=tuple(told["missing"]), notes=tuple(told["notes"])
     )

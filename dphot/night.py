@@ -29,6 +29,7 @@ from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .io.choice import dark_misfit
 from .io.site import site_of
+from .kept import choice_of
 from .lineage import commit_facts
 from .memory import check_memory
 from .night_record import LOST, ROWS, series_record, settings_of, step_names
@@ -226,7 +227,9 @@ class _Night:
 
     def _masters(self, series: NightSeries, name: str, label: str) -> xr.Dataset:
         """The masters of a night: those that it has, or new ones. Late frames are calibrated as the others were."""
-        if masters_group(name) in self.tx.root:
+        # Where no light could be read so far, they and their calibration frames may both have come only now.
+        anew = self._is_unread(series.filter) and not series.choice.missing
+        if masters_group(name) in self.tx.root and not anew:
             ds = self.tx.read(masters_group(name))
         elif series.masters is not None:
             ds = series.masters.load()
@@ -241,6 +244,13 @@ class _Night:
                 f"{label}: missing {'; missing '.join(ds.attrs['missing'])}; or drop --strict"
             )
         return ds
+
+    def _is_unread(self, filter: str) -> bool:
+        """Whether the night has frames in a filter already, of which none could be read."""
+        record = self.before.get(filter)
+        if record is None or record["frames_used"]:
+            return False
+        return all("UNREADABLE" in d["flags"] for d in record["frames_dropped"])
 
     def _speed_at_least(self, light: Record) -> float:
         """Frames a second that even a slow machine measures; steps of the user's own may take any time."""
@@ -366,9 +376,15 @@ def _dataset(
     config: Config,
     masters: xr.Dataset,
 ) -> xr.Dataset:
+    held = choice_of(masters, series.night)
     for row, record in zip(rows, lights, strict=True):
-        unread = row["frame_flags"] & FrameFlag.UNREADABLE
-        if not unread and (masters.attrs["missing"] or dark_misfit(series.choice, record)):
+        if row["frame_flags"] & FrameFlag.UNREADABLE:
+            continue
+        misfit = dark_misfit(series.choice, record, config)
+        if not misfit and (misfit := dark_misfit(held, record, config)):
+            # a late frame gets the dark that its night has, which may be another than it would choose
+            row["note"] = "; ".join(part for part in (row["note"], misfit) if part)
+        if masters.attrs["missing"] or misfit:
             row["frame_flags"] |= int(FrameFlag.CALIBRATION_MISSING)
     attrs = {
         "telescope": series.light["telescope"], "object": series.light["object"], "filter": series.filter,

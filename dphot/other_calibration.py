@@ -80,7 +80,7 @@ def other_masters(
     lacking = {
         (r["path"], r["mtime_ns"])
         for r in lights
-        if masters.attrs["missing"] or (not r["error"] and dark_misfit(choice, r))
+        if masters.attrs["missing"] or (not r["error"] and dark_misfit(choice, r, config))
     }
     return masters, lacking
 

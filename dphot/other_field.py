@@ -63,7 +63,7 @@ def suspects(records: Sequence[Record], rows: Sequence[Mapping[str, Any]], handl
 
 
 def check_camera(light: Record, reference: xr.Dataset, config: Config, label: str) -> None:
-    """Refuse frames of another size or gain than the reference's.
+    """Refuse frames of another size, binning or gain than the reference's.
 
     Raises
     ------
@@ -76,12 +76,24 @@ def check_camera(light: Record, reference: xr.Dataset, config: Config, label: st
             f"{label}: frames of {shape[1]}x{shape[0]} px (binned {light['xbinning']}x{light['ybinning']}), "
             f"the store's reference has {own[1]}x{own[0]}: reduce another size or binning into a store of its own"
         )
+    # of another binning, cut to as many pixels, each shows another piece of the sky; older references tell none
+    binning = [int(light["xbinning"]), int(light["ybinning"])]
+    known_binning = list(reference.attrs.get("binning", binning))
+    if binning != known_binning:
+        raise InputError(
+            f"{label}: {light['path']} is binned {_by(binning)}, the store's reference {_by(known_binning)}: "
+            "reduce another binning into a store of its own"
+        )
     gain, known = float(light["gain"]), float(reference.attrs.get("gain", np.nan))
     if not config.gain and np.isfinite([gain, known]).all() and not np.isclose(gain, known, rtol=0.01):
         raise InputError(
             f"{label}: a gain of {gain:g} e-/ADU, the store's is {known:g}: reduce another setting of the camera "
             "into a store of its own"
         )
+
+
+def _by(binning: Sequence[int]) -> str:
+    return "x".join(map(str, binning))
 
 
 def refuse(

@@ -34,6 +34,9 @@ Record = dict[str, Any]
 #: What all frames of a series have in common; their gains, too, where they are known.
 SAME = ("width", "height", "dtype", "xbinning", "ybinning", "trim")
 
+#: Of many bad files an error names so many.
+NAMED = 3
+
 
 @dataclass(frozen=True)
 class NightSeries:
@@ -84,15 +87,16 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
         Under `Config.strict`, if a bias, dark or flat is missing.
     """
     records = table.to_pandas().to_dict("records")
-    whole = [r for r in records if not r["error"]]
-    lights = [view for r in whole if r["type"] == "light" for view in bayer.series(r)]
+    # of a light that is cut the header still tells its night and filter
+    known = [r for r in records if not r["error"] or r["type"] == "light"]
+    lights = [view for r in known if r["type"] == "light" for view in bayer.series(r)]
     lights = [r for r in lights if config.filter in ("", r["filter"])]
     lights = [r for r in lights if config.object in ("", r["object"])]
-    if not lights:
+    if not lights or (held is None and all(r["error"] for r in lights)):
         raise InputError(_no_lights(records, config))
     _check_one_field(lights)
-    lights, unread = _place(lights, whole, [r for r in records if r["error"]])
-    calibrations = [r for r in whole if r["type"] in ("bias", "dark", "flat")]
+    lights, unread = _place(lights, known, [r for r in records if r["error"] and r["type"] != "light"])
+    calibrations = [r for r in known if r["type"] in ("bias", "dark", "flat")]
     new = lights if held is None else unheld(lights, held)
     copies = copies_among(new)
     fresh = {(r["filter"], r["path"]) for r in new if r["path"] not in copies}
@@ -105,7 +109,7 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
     for (night, name), group in sorted(groups.items()):
         if fresh.isdisjoint((name, r["path"]) for r in group):
             continue
-        light = standard([r for r in group if not r["error"]])
+        light = standard([r for r in group if not r["error"]] or group)
         fitting = [
             bayer.channel(r, light["channel"], light["bayer"]) if light["channel"] else r
             for r in calibrations
@@ -117,7 +121,7 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
                 f"night {night or 'unknown'}, filter {name!r}: missing {'; missing '.join(choice.missing)}; "
                 "add the frames, or drop --strict"
             )
-        members = tuple(_fitted(r, light, choice, odd.get(r["path"], "")) for r in group)
+        members = tuple(_fitted(r, light, choice, odd.get(r["path"], ""), config) for r in group)
         taken = tuple(r for r in members if (name, r["path"]) in fresh)
         paths = {r["path"] for r in taken}
         copied = tuple((path, kept) for path, kept in copies.items() if kept in paths)
@@ -154,6 +158,13 @@ def check(nights: Sequence[NightSeries], config: Config) -> tuple[Step, ...]:
 
 
 def _no_lights(records: Sequence[Record], config: Config) -> str:
+    bad = [r for r in records if r["error"] and r["type"] not in ("bias", "dark", "flat")]
+    if bad and {r["type"] for r in records if not r["error"]} <= {"bias", "dark", "flat"}:
+        lines = [f"  {r['path']}: {r['error']}" for r in bad[:NAMED]]
+        lines += [f"  and {len(bad) - NAMED} more"] * (len(bad) > NAMED)
+        return "\n".join(
+            [f"no light frames among {len(records)} files that can be read; {len(bad)} unusable:", *lines]
+        )
     kinds = Counter("unusable" if r["error"] else r["type"] or "of unknown type" for r in records)
     found = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
     first = next((f"; {r['path']}: {r['error']}" for r in records if r["error"]), "")
@@ -199,9 +210,9 @@ class _Shelf:
 
 
 def _place(
-    lights: list[Record], whole: Sequence[Record], bad: Sequence[Record]
+    lights: list[Record], known: Sequence[Record], bad: Sequence[Record]
 ) -> tuple[list[Record], list[tuple[str, str]]]:
-    """The lights, all with a night where any has one, and the unreadable files among them.
+    """The lights, all with a night where any has one, and the files among them of which nothing is known.
 
     Also, for each other unreadable file, the calibration frame beside it (or none) and what is wrong with it.
     """
@@ -213,9 +224,9 @@ def _place(
     for record in lights:
         views.setdefault(record["path"], []).append(record)
     unread = []
-    shelf = _Shelf(whole)
+    shelf = _Shelf(known)
     for record in bad:
-        other, kind = shelf.beside(record["path"]), word_type(basename(record["path"]))
+        other, kind = shelf.beside(record["path"]), record["type"] or word_type(basename(record["path"]))
         if other["type"] == "light" and kind in ("bias", "dark", "flat"):
             unread.append(("", f"{record['path']}: {record['error']}"))
         elif other["path"] in views:
@@ -245,7 +256,7 @@ def standard(lights: Sequence[Record]) -> Record:
     return same[len(same) // 2]
 
 
-def _fitted(record: Record, light: Record, choice: Choice, odd: str) -> Record:
+def _fitted(record: Record, light: Record, choice: Choice, odd: str, config: Config) -> Record:
     """The record, with an error where its image is of another kind, and a note where its dark or time is odd."""
     if record["error"]:
         return record
@@ -256,7 +267,7 @@ def _fitted(record: Record, light: Record, choice: Choice, odd: str) -> Record:
     if differ:
         which = ", ".join(f"{k} {record[k] or 'none'} and not {light[k] or 'none'}" for k in differ)
         return {**record, "error": f"of another kind than the night's other frames: {which}"}
-    note = " | ".join(part for part in (record["note"], odd, dark_misfit(choice, record)) if part)
+    note = " | ".join(part for part in (record["note"], odd, dark_misfit(choice, record, config)) if part)
     return {**record, "note": note}
 
 

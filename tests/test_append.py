@@ -116,6 +116,10 @@ def test_a_new_filter_is_a_new_series(store, later):
             lambda p: edit(p, lambda a: a[::2, ::2].copy(), XBINNING=2, YBINNING=2),
             ("64x64", "binned 2x2", "128x128"),
         ),
+        (
+            lambda p: edit(p, XBINNING=2, YBINNING=2),
+            ("light-r-0003.fits is binned 2x2", "reference 1x1", "store of its own"),
+        ),
         (lambda p: edit(p, GAIN=2.6), ("2.6", "1.3", "store of its own")),
     ],
 )
@@ -126,6 +130,15 @@ def test_another_binning_or_gain_is_refused(store, later, change, words):
     with pytest.raises(InputError) as error:
         store.append(later, workers=0)
     assert all(word in str(error.value) for word in words) and n_commits(store) == before
+
+
+def test_a_reference_that_tells_no_binning_refuses_none(store, later):
+    """As those of older stores."""
+    with store.transaction("as it was written once") as tx:
+        del tx.root["reference"].attrs["binning"]
+    for path in later.glob("*.fits"):
+        edit(path, XBINNING=2, YBINNING=2)
+    assert store.append(later, workers=0).frames_used == 5
 
 
 def test_frames_of_another_field_are_refused_with_the_numbers(nights, store, tmp_path, capsys):

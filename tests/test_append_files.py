@@ -74,6 +74,36 @@ def test_a_file_that_comes_whole_takes_the_place_of_its_half(nights, later, tmp_
         assert dphot.reduce(store, tmp_path / "again.dphot", workers=0).photometry["r"].sizes["time"] == 10
 
 
+def test_a_night_of_halves_is_flagged_rows_until_they_come_whole(nights, first, store, later, tmp_path):
+    whole = {path: path.read_bytes() for path in lights(later)}
+    for path in whole:
+        path.write_bytes(whole[path][:20000])
+    empty = lights(later)[1]
+    empty.write_bytes(b"")  # which tells nothing, and belongs where its neighbours do
+    done = store.append([str(path) for path in whole], workers=0)
+    assert (done.frames, done.frames_used, done.nights) == (5, 0, (DAYS[1],))
+    obs = store.photometry["r"].load()
+    new = obs.isel(time=obs.night.values == DAYS[1])
+    assert (new.frame_flags.values & FrameFlag.UNREADABLE).all() and np.isnan(new.flux.values).all()
+    assert new.path.values[np.isnat(new.time.values)] == [str(empty)]
+    same_bits(obs.isel(time=obs.night.values == DAYS[0]), first.photometry["r"].load())
+    assert store.append(lights(later)[0], workers=0).frames == 0 and check(store)[0] == []
+    for path in whole:
+        path.write_bytes(whole[path])
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (5, 5) and check(store)[0] == []
+    same_stores(store, dphot.reduce([nights[0], later], tmp_path / "once.dphot", workers=0))
+
+
+def test_a_first_night_of_halves_does_not_cost_the_second(nights, tmp_path):
+    folder = shutil.copytree(nights[0], tmp_path / "halves")
+    for path in lights(folder):
+        path.write_bytes(path.read_bytes()[:20000])
+    store = dphot.reduce([folder, nights[1]], tmp_path / "x.dphot", workers=0)
+    used = {night["night"]: night["series"][0]["frames_used"] for night in store.nights}
+    assert used == {DAYS[0]: 0, DAYS[1]: 5} and store.photometry["r"].sizes["time"] == 10
+
+
 def test_a_file_that_comes_whole_in_another_filter_takes_its_place_too(store, later):
     half, *others = lights(later)
     for path in [*others[:2], sorted(later.glob("flat*"))[0], half]:
@@ -82,7 +112,7 @@ def test_a_file_that_comes_whole_in_another_filter_takes_its_place_too(store, la
     whole = half.read_bytes()
     half.unlink()
     half = half.with_name(others[-1].name.replace("0005", "0006"))
-    half.write_bytes(whole[:20000])
+    half.write_bytes(whole[:1000])  # of the header, too, a half
     assert store.append(later, workers=0).frames == 5
     dropped = {r["filter"]: len(r["frames_dropped"]) for r in store.nights[1]["series"]}
     assert dropped == {"g": 0, "r": 1}
@@ -111,6 +141,18 @@ def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later
     assert (done.frames, done.frames_used) == (1, 1)
     assert store.photometry["r"].sizes["time"] == 10
     assert store.append(later, workers=0).frames == 0
+
+
+def test_a_late_light_is_judged_by_the_darks_that_its_night_has(store, later):
+    late = lights(later)[2]
+    there = late.rename(late.with_suffix(".aside"))
+    assert store.append(later, workers=0).frames == 4
+    there.rename(late)
+    edit(late, CCD_TEMP=-12.0)
+    assert store.append(late, workers=0).frames_used == 1
+    obs = store.photometry["r"].load().isel(time=7)
+    assert int(obs.frame_flags) == FrameFlag.CALIBRATION_MISSING
+    assert str(obs.note.values).count("taken at -12.0 deg C, the darks at -20.0") == 1
 
 
 def test_a_frame_that_vanishes_before_it_is_measured_leaves_no_silent_zeros(store, later):

@@ -23,7 +23,7 @@ NIGHT = "2026-03-14"
         (lambda d: [p.unlink() for p in d.iterdir()], 2, ("no frames in", "files ending in")),
         (lambda d: shutil.rmtree(d), 2, ("no such folder",)),
         (lambda d: [p.unlink() for p in d.glob("light*")], 2, ("no light frames", "3 bias, 3 dark, 3 flat")),
-        (lambda d: [truncate(p) for p in d.glob("light*")], 2, ("8 unusable", "light-r-0001.fits", "truncated")),
+        (lambda d: [truncate(p) for p in d.glob("light*")], 2, ("8 unusable", "light-r-0001.fits", "truncated", "and 5 more")),
         (lambda d: [edit(p, empty_sky) for p in d.glob("light*")], 2, ("none of 8 frames", "0 stars")),
         (lambda d: edit(light(d, 2), OBJECT="M 31"), 2, ("several objects, Field 1, M 31", "--object")),
         (lambda d: edit(light(d, 2), TELESCOP="Other"), 2, ("several telescopes, Other, Sim40",)),
@@ -149,6 +149,17 @@ def test_lights_of_another_exposure_than_the_only_dark_are_flagged(night_copy, t
     assert store.nights[0]["series"][0]["calibration"]["notes"] == [
         "there is no bias; the dark is subtracted whole"
     ]
+
+
+def test_a_light_warmer_than_the_darks_is_flagged(night_copy, tmp_path):
+    edit(light(night_copy, 3), CCD_TEMP=-12.0)
+    store = dphot.reduce(night_copy, tmp_path / "x", workers=0)
+    for again in (store, dphot.reduce(store, tmp_path / "again", workers=0)):
+        obs = again.photometry["r"].load()
+        (row,) = np.flatnonzero(obs.frame_flags.values)
+        assert obs.path.values[row] == str(light(night_copy, 3))
+        assert obs.frame_flags.values[row] == FrameFlag.CALIBRATION_MISSING
+        assert "taken at -12.0 deg C, the darks at -20.0; dark_temperature = 3" in str(obs.note[row].values)
 
 
 def test_a_clouded_first_night_does_not_cost_the_second(night_copy, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..config import Config
-from ..io.choice import Choice, dark_misfit
+from ..io.choice import Choice, dark_misfit, mean_temperature
 from ..kernels.calibrate import calibrate
 from ..kernels.combine import bad_pixels, clipped_mean, typical_variance
 from ..kernels.medians import median
@@ -122,10 +122,10 @@ def _master_of_usable(
     return usable, problems, _master(usable, scales, bias, zero, client, linearity) if usable else None
 
 
-def _without_bias(choice: Choice, light: Record) -> tuple[Choice, list[str]]:
+def _without_bias(choice: Choice, light: Record, config: Config) -> tuple[Choice, list[str]]:
     """The choice where no bias can be read after all (a dark is subtracted whole, or not at all); what is missing."""
     alone = replace(choice, bias=(), dark_is_pedestal=bool(choice.dark))
-    if alone.dark and not dark_misfit(alone, light):
+    if alone.dark and not dark_misfit(alone, light, config):
         return alone, []
     lost = ["bias: none can be used"] + ["dark: it cannot be scaled without a bias"] * bool(choice.dark)
     return replace(alone, dark=(), dark_is_pedestal=False), lost
@@ -142,7 +142,9 @@ def _exposure(record: Record) -> float:
 def _dark_of(choice: Choice, darks: Sequence[Record]) -> dict[str, Any]:
     """What decides whether the dark is right for a light (see `dphot.io.choice.dark_misfit`)."""
     exposures = [float(r["exposure"]) for r in darks[:1]]
-    return {"exposures": exposures, "is_pedestal": bool(darks and choice.dark_is_pedestal)}
+    warmth = mean_temperature(darks)
+    told = {"temperature": warmth} if np.isfinite(warmth) else {}
+    return {"exposures": exposures, "is_pedestal": bool(darks and choice.dark_is_pedestal), **told}
 
 
 def build(
@@ -153,6 +155,7 @@ def build(
     config: Config | None = None,
 ) -> xr.Dataset:
     """See `dphot.calibration.masters`."""
+    config = config or Config()
     shape = trimmed_shape(light)
     zero = np.zeros(shape, np.float32)
     images = {"bias": zero, "dark_rate": zero, "flat": np.ones(shape, np.float32)}
@@ -171,7 +174,7 @@ def build(
     if made:
         images["bias"], variances["bias"] = made
     elif problems:
-        choice, lost = _without_bias(choice, light)
+        choice, lost = _without_bias(choice, light, config)
         missing += lost
     if choice.dark_is_pedestal:
         usable["dark"], problems, made = _master_of_usable(choice.dark, _one, zero, client)
@@ -200,7 +203,6 @@ def build(
         # Each frame's median is 1; their clipped mean's is so to a few parts in a million, and is made so exactly.
         images["flat"] /= np.float32(median(images["flat"], finite=True))
     dark = images["dark_rate"] if usable["dark"] and not choice.dark_is_pedestal else None
-    config = config or Config()
     if linearity and not (usable["bias"] or choice.dark_is_pedestal or light["overscan"]):
         notes.append("the linearity correction counts from 0 ADU: there is neither bias nor overscan")
     found = {}

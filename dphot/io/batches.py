@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import BucketError, FrameError
 from ..telescope import NAMED_BY, Telescope
+from .cards import Header
 from .files import each, is_remote
 from .headers import empty_record, frame_record
 from .readers import read_header
@@ -34,14 +35,14 @@ def read_batch(
     def record(file: tuple[str, int, int]) -> dict[str, Any]:
         path, size, mtime_ns = file
         try:
-            header = read_header(path, telescope.hdu if telescope is not None else None)
+            header, problem = _header(path, telescope.hdu if telescope is not None else None)
             used = telescope
             if used is None:
                 names = tuple(str(header.get(key, "")) for key in NAMED_BY)
                 used = found.setdefault(names, found.get(names) or Telescope.find(header, telescopes))
                 if used.hdu >= 0:
-                    header = read_header(path, used.hdu)
-            return frame_record(header, path, used, size=size, mtime_ns=mtime_ns)
+                    header, problem = _header(path, used.hdu)
+            return {**frame_record(header, path, used, size=size, mtime_ns=mtime_ns), "error": problem}
         except BucketError:
             raise
         except FrameError as error:
@@ -51,6 +52,16 @@ def read_batch(
         return empty_record(path, error=problem, size=size, mtime_ns=mtime_ns)
 
     return each(record, files, remote=any(is_remote(path) for path, *_ in files))
+
+
+def _header(path: str, hdu: int | None) -> tuple[Header, str]:
+    """The header of a file, and what is wrong with the file: one that is cut still tells what it was to be."""
+    try:
+        return read_header(path, hdu), ""
+    except FrameError as error:
+        if error.header is None:
+            raise
+        return error.header, error.problem
 
 
 def read_all(

@@ -288,7 +288,7 @@ def find_image(
     Raises
     ------
     FrameError
-        If there is no image, or the file is shorter than the header promises.
+        If there is no image, or the file is shorter than the header promises (with the header).
     """
     primary: Header | None = None
     seen: list[str] = []
@@ -297,13 +297,12 @@ def find_image(
         if hdu is not None and header.hdu < hdu:
             continue
         if is_image(header):
-            if size is not None and header.offset + header.nbytes > size:
-                promised = header.offset + header.nbytes
-                raise FrameError(
-                    path, f"truncated: {size} bytes, the header promises {promised}; copy the file again"
-                )
             if header.hdu > 0:
                 _inherit(header, primary)
+            if size is not None and header.offset + header.nbytes > size:
+                promised = header.offset + header.nbytes
+                problem = f"truncated: {size} bytes, the header promises {promised}; copy the file again"
+                raise FrameError(path, problem, header)
             _check(header, path)
             return header
         seen.append(_describe(header))

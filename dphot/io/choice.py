@@ -81,17 +81,30 @@ def choose(light: Record, candidates: Sequence[Record], config: Config | None = 
     return Choice(tuple(bias), tuple(dark), tuple(flat), pedestal, tuple(missing), tuple(notes))
 
 
-def dark_misfit(choice: Choice, record: Record) -> str:
+def dark_misfit(choice: Choice, record: Record, config: Config) -> str:
     """Why the dark chosen for a series is not right for one of its lights; empty where it is, or there is none."""
     exposure = record["exposure"]
     if not choice.dark:
         return ""
     if not exposure > 0:
         return "without an exposure time the dark is not subtracted"
-    taken = choice.dark[0]["exposure"]
+    taken, warmth, reasons = choice.dark[0]["exposure"], mean_temperature(choice.dark), []
     if choice.dark_is_pedestal and abs(taken - exposure) > SAME_EXPOSURE * exposure:
-        return f"exposed for {exposure:g} s, and without a bias the dark of {taken:g} s is subtracted whole"
-    return ""
+        reasons.append(
+            f"exposed for {exposure:g} s, and without a bias the dark of {taken:g} s is subtracted whole"
+        )
+    if abs(warmth - record["temperature"]) > config.dark_temperature:
+        reasons.append(
+            f"taken at {record['temperature']:.1f} deg C, the darks at {warmth:.1f}; "
+            f"dark_temperature = {config.dark_temperature:g} is the limit"
+        )
+    return "; ".join(reasons)
+
+
+def mean_temperature(darks: Sequence[Record]) -> float:
+    """Mean temperature (deg C) of those frames that tell it; NaN where none does."""
+    told = [t for t in (float(r["temperature"]) for r in darks) if np.isfinite(t)]
+    return float(np.mean(told)) if told else np.nan
 
 
 def _same_camera(light: Record, other: Record) -> bool:

@@ -95,8 +95,8 @@ def test_darks_match_the_exposure_or_are_scaled():
 def test_without_a_bias_the_dark_holds_the_pedestal():
     choice = choose(LIGHT, frame("dark", 2))
     assert choice.dark_is_pedestal and len(choice.missing) == 1 and choice.missing[0].startswith("flat")
-    assert not dark_misfit(choice, LIGHT)
-    assert "dark of 60 s is subtracted whole" in dark_misfit(choice, {**LIGHT, "exposure": 30.0})
+    assert not dark_misfit(choice, LIGHT, Config())
+    assert "dark of 60 s is subtracted whole" in dark_misfit(choice, {**LIGHT, "exposure": 30.0}, Config())
 
 
 @pytest.mark.parametrize("exposure", [np.nan, 0.0])
@@ -104,9 +104,9 @@ def test_without_an_exposure_there_is_no_dark(exposure):
     choice = choose({**LIGHT, "exposure": exposure}, USUAL)
     assert not choice.dark and "exposure is not known" in choice.notes[0]
     whole = choose(LIGHT, USUAL)
-    assert "not subtracted" in dark_misfit(whole, {**LIGHT, "exposure": exposure}) and not dark_misfit(
-        whole, LIGHT
-    )
+    untimed = {**LIGHT, "exposure": exposure}
+    assert "not subtracted" in dark_misfit(whole, untimed, Config())
+    assert not dark_misfit(whole, LIGHT, Config())
 
 
 def test_a_dark_of_another_temperature_is_refused():
@@ -117,6 +117,19 @@ def test_a_dark_of_another_temperature_is_refused():
     # a dark of a far night at the right temperature is better than one that is too warm
     assert choose(LIGHT, [*frame("bias"), *warm, *near]).dark[0]["temperature"] == -17.5
     assert not choose(LIGHT, [*frame("bias"), *frame("dark", temperature=np.nan)]).notes
+
+
+def test_each_light_is_judged_by_its_own_temperature():
+    darks = [*frame("dark", temperature=-21.0), *frame("dark", temperature=-19.0)]
+    choice = choose(LIGHT, [*frame("bias"), *darks, *frame("dark", temperature=np.nan)])
+    assert len(choice.dark) == 3
+    warm = {**LIGHT, "temperature": -12.0}
+    assert "taken at -12.0 deg C, the darks at -20.0; dark_temperature = 3" in dark_misfit(
+        choice, warm, Config()
+    )
+    assert not dark_misfit(choice, warm, Config(dark_temperature=8))
+    assert not dark_misfit(choice, {**LIGHT, "temperature": np.nan}, Config())
+    assert not dark_misfit(choose(LIGHT, frame("dark", temperature=np.nan)), warm, Config())
 
 
 def test_frames_that_come_calibrated_need_nothing():
