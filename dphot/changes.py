@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .store import Store
+from .store import Store, repairs
 
 Result = dict[str, Any]
 
@@ -27,7 +27,8 @@ def diff(old: Store, new: Store) -> Result:
     Returns
     -------
     dict
-        `nights` (`added`, `removed`, `changed`: those measured anew or extended), `settings`, `software` and
+        `nights` (`added`, `removed`, `changed`: those measured anew or extended; that files moved is no change),
+        `settings`, `software` and
         `calibration` (night and filter to the names that changed, each with its two values; of calibration frames the
         paths), and `filters`: for each `frames_added`,
         `frames_removed`, `frames_changed` (same frame, another number), `max_relative_change` of a flux with
@@ -41,19 +42,22 @@ def diff(old: Store, new: Store) -> Result:
         for name, pair in _paired(before[night], after[night]).items()
     }
     names = sorted({*old.photometry, *new.photometry})
+    contents = _contents(old), _contents(new)
+    records = [
+        {night: _by_content(c, night, told[night]) for night in common}
+        for c, told in zip(contents, (before, after), strict=True)
+    ]
     return {
         "old": old.session.snapshot_id,
         "new": new.session.snapshot_id,
         "nights": {
             "added": [night for night in after if night not in before],
             "removed": [night for night in before if night not in after],
-            "changed": [night for night in common if before[night] != after[night]],
+            "changed": [night for night in common if records[0][night] != records[1][night]],
         },
         "settings": _all_different(series, "config"),
         "software": _all_different(series, "software"),
-        "calibration": _all_different(
-            {name: tuple(r.get("calibration", {}) for r in pair) for name, pair in series.items()}, "inputs"
-        ),
+        "calibration": _calibration(series, contents),
         "filters": {name: _numbers(old.photometry.get(name), new.photometry.get(name)) for name in names},
     }
 
@@ -71,6 +75,42 @@ def _all_different(series: Mapping[str, tuple[Result, Result]], key: str) -> Res
 
 def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> Result:
     return {k: [a.get(k), b.get(k)] for k in sorted({*a, *b}) if a.get(k) != b.get(k)}
+
+
+#: Night to path to digest of the files that a version names.
+Contents = Mapping[str, Mapping[str, str]]
+
+
+def _contents(store: Store) -> Contents:
+    found: dict[str, dict[str, str]] = {}
+    for name, masters in store.masters.items():
+        found.setdefault(name.partition("/")[0], {}).update(masters.attrs.get("digests", {}))
+    for name in store.photometry:
+        columns = store.rows(name, ("night", "path", "digest"))
+        for night, path, digest in zip(
+            *(columns[k].values for k in ("night", "path", "digest")), strict=True
+        ):
+            if digest:
+                found.setdefault(str(night), {})[str(path)] = str(digest)
+    return found
+
+
+def _by_content(contents: Contents, night: str, value: Any) -> Any:
+    """A record, or a part of one, that names files by their digests: a file that only moved is the same."""
+    return repairs.followed(value, contents.get(night, {}))
+
+
+def _calibration(series: Mapping[str, tuple[Result, Result]], contents: tuple[Contents, Contents]) -> Result:
+    """Kinds of calibration frames that are others, with both lists of paths."""
+    parts = {name: tuple(r.get("calibration", {}) for r in pair) for name, pair in series.items()}
+    found: Result = {}
+    for name, kinds in _all_different(parts, "inputs").items():
+        night = name.partition(" ")[0]
+        for kind, pair in kinds.items():
+            a, b = (sorted(_by_content(c, night, p or [])) for c, p in zip(contents, pair, strict=True))
+            if a != b:
+                found.setdefault(name, {})[kind] = pair
+    return found
 
 
 def _numbers(old: xr.Dataset | None, new: xr.Dataset | None) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -213,13 +213,20 @@ def _commit(store: Store, night: str, filter: str, digest: str, path: str) -> Re
             if earlier is None or mine is None or not earlier.identical(mine):
                 break
     else:  # its commit was let go, or nearly: the last that measured the night
-        told = [
-            c for c in store.history(everything=True) if c.state == "collected" and "frames" in c.metadata
-        ]
-        found = found or next((c for c in told if c.metadata["night"] == night), None)
+        told = (c for c in _line(store) if "frames" in c.metadata and c.metadata["night"] == night)
+        found = found or next(told, None)
     if found is None:
         return None
     return {"id": found.id, "time": found.time.isoformat(), "message": found.message}
+
+
+def _line(store: Store) -> Iterator[Commit]:
+    """The commits that the open state came from, the newest first, also those let go: none that a rollback undid."""
+    goal = store.session.snapshot_id
+    for commit in store.history(everything=True):
+        if goal in ("", commit.id):
+            goal = commit.metadata.get("to", "")  # the commits between a rollback and its goal are undone
+            yield commit
 
 
 def _row(store: Store, filter: str, digest: str, path: str) -> xr.DataArray | None:

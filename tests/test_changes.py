@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from store_night import make_night
 
 from dphot.changes import change_lines, diff
-from dphot.store import Store
+from dphot.store import Store, repairs
 
 
 def record(**config):
@@ -70,3 +71,30 @@ def test_another_star_list_is_told(store, tmp_path):
     assert (numbers["frames_removed"], numbers["frames_changed"]) == (5, 5)
     assert numbers["max_relative_change"] is None and "4 stars x 3 apertures and 7 stars" in numbers["note"]
     assert any("another star list" in line for line in change_lines(diff(store, other)))
+
+
+def test_files_that_only_moved_are_no_change(store):
+    def calibrated(store, flats, digests):
+        with store.transaction("flats") as tx:
+            tx.write_masters(
+                "2026-11-02/r", xr.Dataset(attrs={"digests": dict(zip(flats, digests, strict=True))})
+            )
+            (series,) = record()["series"]
+            tx.write_night("2026-11-02", {"series": [{**series, "calibration": {"inputs": {"flat": flats}}}]})
+        return store.at(store.history()[0].id)
+
+    with store.transaction("reference") as tx:
+        tx.write_reference(xr.Dataset(attrs={"path": "/raw/02/frame-0.fits", "digest": "r"}))
+    before = calibrated(store, ["/raw/a", "/raw/b"], ["A", "B"])
+    moved = {"/raw/a": "/old/z", "/raw/b": "/old/y", "/raw/02/frame-0.fits": "/old/frame-0.fits"}
+    with store.transaction("files that moved") as tx:
+        repairs.move_paths(tx.root, moved)
+    assert store.nights[1]["series"][0]["calibration"]["inputs"]["flat"] == ["/old/z", "/old/y"]
+    assert store.reference.attrs["path"] == "/old/frame-0.fits"
+    result = diff(before, store)
+    assert result["calibration"] == {} and result["nights"]["changed"] == []
+    other = calibrated(store, ["/old/z", "/old/y"], ["A", "C"])
+    result = diff(before, other)
+    assert result["calibration"] == {"2026-11-02 r": {"flat": [["/raw/a", "/raw/b"], ["/old/z", "/old/y"]]}}
+    assert result["nights"]["changed"] == ["2026-11-02"]
+    assert "  2026-11-02 r: 2 flat frames -> 2, others" in change_lines(result)

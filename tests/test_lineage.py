@@ -6,10 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import xarray as xr
+from store_night import make_night
 
 import dphot
 from dphot.errors import InputError
 from dphot.lineage import explain, lineage_lines
+from dphot.store import Store
 
 
 def sha(path) -> str:
@@ -95,3 +98,23 @@ def test_the_commit_is_the_one_that_made_the_row(small_store, tmp_path):
     assert explain(store, time)["commit"]["id"] == night.id
     store.collect(timedelta(0))
     assert explain(store, time)["commit"]["id"] == night.id
+
+
+def test_a_commit_that_was_undone_and_let_go_is_not_the_source(tmp_path):
+    store = Store.create(tmp_path / "field.dphot", {})
+    ds = make_night(1)
+    facts = {"night": "2026-11-01", "frames": 5}
+    with store.transaction("reference") as tx:
+        tx.write_reference(xr.Dataset(attrs={"path": "/raw/01/frame-0.fits"}))
+    for message in ("kept", "undone"):
+        with store.transaction(message, facts) as tx:
+            if message == "kept":
+                tx.append_photometry("r", ds)
+            else:
+                tx.overwrite_photometry("r", ds.assign(flux=2 * ds.flux))
+            tx.write_night("2026-11-01", {})
+    time, kept = str(ds.time.values[0]), store.history()[1]
+    store.rollback(kept.id)
+    assert explain(store, time)["commit"]["id"] == kept.id
+    store.collect(timedelta(0))
+    assert explain(store, time)["commit"]["id"] == kept.id

@@ -31,21 +31,25 @@ def move_paths(root: zarr.Group, moved: Mapping[str, str]) -> int:
         for _, group in filters.groups():
             _replace(group, "path", lambda path: moved.get(path, path))
             _replace(group, "record", lambda text: _moved_record(text, moved))
-    for group in _groups(root, layout.MASTERS):
-        group.attrs.update(_followed(dict(group.attrs), moved))
+    reference = root.get(layout.REFERENCE)
+    for group in (
+        *_groups(root, layout.MASTERS),
+        *([reference] if isinstance(reference, zarr.Group) else ()),
+    ):
+        group.attrs.update(followed(dict(group.attrs), moved))
     if isinstance(nights := root.get(layout.NIGHTS), zarr.Group):
         _replace(nights, "record", lambda text: _moved_night(text, moved))
     return changed
 
 
-def _followed(value: Any, moved: Mapping[str, str]) -> Any:
-    """A value of JSON with the new paths, wherever an old one stands by itself."""
+def followed(value: Any, moved: Mapping[str, str]) -> Any:
+    """A value of JSON with other names in the place of paths, wherever a path stands by itself."""
     if isinstance(value, str):
         return moved.get(value, value)
     if isinstance(value, list):
-        return [_followed(one, moved) for one in value]
+        return [followed(one, moved) for one in value]
     if isinstance(value, dict):
-        return {moved.get(key, key): _followed(one, moved) for key, one in value.items()}
+        return {moved.get(key, key): followed(one, moved) for key, one in value.items()}
     return value
 
 
@@ -53,7 +57,7 @@ def _moved_night(text: str, moved: Mapping[str, str]) -> str:
     """The record of a night; its settings stay as they were given."""
     record = json.loads(text)
     series = [
-        {key: value if key == "config" else _followed(value, moved) for key, value in one.items()}
+        {key: value if key == "config" else followed(value, moved) for key, value in one.items()}
         for one in record.get("series", ())
     ]
     if series == record.get("series", []):

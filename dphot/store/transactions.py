@@ -72,7 +72,7 @@ class Transaction:
         self.message = message
         self.metadata = dict(metadata or {})
         """Kept with the commit at the end; may be added to until then."""
-        self._ensemble: dict[str, dict[str, Any]] = {}
+        self._verdicts: dict[str, ensemble.Verdict] = {}
         self.snapshot: str | None = None
         """Identity of the last commit; None where there was nothing to commit."""
         self._repo = repo
@@ -348,11 +348,7 @@ class Transaction:
         """Judge the comparison stars anew, with some rows that are new."""
         with repository.errors(self.path, f"ensemble of {filter!r}"):
             verdict = ensemble.update(self.root, filter, ds)
-        for key in ("demoted", "restored"):
-            if stars := getattr(verdict, key):
-                self._ensemble.setdefault(key, {})[filter] = stars
-        if np.isfinite(verdict.precision):
-            self._ensemble.setdefault("precision", {})[filter] = verdict.precision
+        self._verdicts[filter] = verdict.after(self._verdicts.get(filter))
 
     def _write(self, group: str, ds: xr.Dataset) -> None:
         with repository.errors(self.path, group):
@@ -370,12 +366,14 @@ class Transaction:
         with repository.errors(self.path, "the commit failed, the store is as it was"):
             try:
                 self._session.merge(self.fork)
-                kept = encodings.plain({**metadata, **self._ensemble}, "metadata")
+                kept = encodings.plain({**metadata, **ensemble.facts(self._verdicts)}, "metadata")
                 self.snapshot = self._session.commit(message, metadata=kept)
             except icechunk.ConflictError as error:
                 raise ConflictError(
                     f"{self.path}: another writer committed first; nothing was stored, run it again"
                 ) from error
+        # the next commit tells what changes from here on; how precise the night is holds for it, too
+        self._verdicts = {name: ensemble.Verdict(precision=v.precision) for name, v in self._verdicts.items()}
         self._done()
         return self.snapshot
 

@@ -6,6 +6,7 @@ import xarray as xr
 
 from dphot.flags import FrameFlag
 from dphot.store import Store
+from dphot.store.ensemble import Verdict, facts
 
 #: What the ensemble is made of, and what tells frames and nights apart; of other variables a store grows slower.
 NEEDED = ["flux", "flux_err", "flags", "frame_flags", "scintillation", "digest", "night"]
@@ -55,6 +56,28 @@ def test_the_history_says_when_a_star_was_demoted(tmp_path, measured):
         c.metadata["precision"]["r"] == pytest.approx(1 / np.sqrt(BRIGHT.max()), rel=0.5)
         for c in store.history()[:-1]
     )
+
+
+def test_a_step_tells_what_changed_since_the_one_before(tmp_path, measured):
+    store = Store.create(tmp_path / "a.dphot", {})
+    with store.transaction("the end") as tx:
+        for day in range(1, 9):
+            tx.append_photometry("r", measured(day))
+            tx.step(f"night {day}")
+        tx.write_attrs({"done": True})
+    commits = store.history()[:-1]
+    told = {c.message: c.metadata["demoted"] for c in commits if "demoted" in c.metadata}
+    assert told == {"night 5": {"r": [3]}} and len(commits) == 9
+    assert all(c.metadata["precision"]["r"] > 0 for c in commits)
+
+
+def test_what_came_and_went_between_two_commits_is_not_told():
+    first, second = Verdict([3, 4], [5], 1e-3), Verdict([5, 6], [4], np.nan)
+    assert second.after(first) == Verdict([3, 6], [], 1e-3) and first.after(None) is first
+    assert facts({"r": Verdict([2], [], 1e-3), "g": Verdict()}) == {
+        "demoted": {"r": [2]},
+        "precision": {"r": 1e-3},
+    }
 
 
 def test_nights_without_flats_judge_no_star(tmp_path, measured):
