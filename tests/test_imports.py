@@ -44,6 +44,9 @@ def fresh(code: str, *arguments: str) -> str:
             "import dphot, xarray; xarray.Dataset().dphot",
             set(),
         ),  # plots are there, and load with the first one
+        ("from dphot import cli; cli.main(['telescope', 'list', '--quiet'])", set()),
+        ("import dphot.io.frames", {"erfa"}),
+        ("import dphot.upkeep", {"icechunk", "zarr"}),
     ],
 )
 def test_only_what_is_needed_loads(code: str, needed: set[str]):

@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, ensemble, layout, lock, reading, repository, series
+from . import encodings, layout, lock, reading, repository, series
 from .holdings import Holdings, holdings
 
 
@@ -346,6 +346,8 @@ class Transaction:
 
     def _judge(self, filter: str, ds: xr.Dataset) -> None:
         """Judge the comparison stars anew, with some rows that are new."""
+        from . import ensemble  # compiled code takes half a second to load, and reading a store needs none
+
         with repository.errors(self.path, f"ensemble of {filter!r}"):
             verdict = ensemble.update(self.root, filter, ds)
         for key in ("demoted", "restored"):
