@@ -1,6 +1,6 @@
 """What each command of the command line does: arguments in, a dictionary of results out.
 
-A command loads what it uses and no more: half of the package's libraries take longer to load than a scan takes.
+A command loads what it uses and no more: the libraries take longer to load than most commands to run.
 """
 
 from __future__ import annotations
