@@ -8,42 +8,43 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from importlib.util import find_spec
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from .alignment import align, make_reference
-from .append import append
-from .calibration import calibrate, masters
-from .changes import diff
-from .checking import check
-from .config import Config
-from .cube import cube
-from .differential import differential
-from .io.choice import choose as choose_calibration
-from .io.frames import FrameTable, scan
-from .light_curves import light_curve
-from .lineage import explain
-from .photometry import photometry
-from .redo import redo
-from .reduction import reduce
-from .store import Store
-from .telescope import Telescope
-from .views import accessor as _accessor  # noqa: F401  (registers Dataset.dphot; plots load on first use)
-from .watch import watch
+from .views import accessor as _accessor  # noqa: F401  (registers Dataset.dphot, for files opened with xarray alone)
+
+if TYPE_CHECKING:
+    from . import simulate
+    from .alignment import align, make_reference
+    from .append import append
+    from .calibration import calibrate, masters
+    from .changes import diff
+    from .checking import check
+    from .cluster import connect
+    from .config import Config
+    from .cube import cube
+    from .differential import differential
+    from .formats import export
+    from .io.choice import choose as choose_calibration
+    from .io.frames import FrameTable, scan
+    from .light_curves import light_curve
+    from .lineage import explain
+    from .photometry import photometry
+    from .redo import redo
+    from .reduction import reduce
+    from .store import Store
+    from .telescope import Telescope
+    from .views import report
+    from .watch import watch
+
+    open = Store.open
 
 __version__ = version("dphot")
-
-#: Open a store for reading (see `Store.open`).
-open = Store.open
-
-#: What loads on first use: plots, clusters, the simulator.
-_LATER = {
-    "connect": ("cluster", "connect"),
-    "report": ("views", "report"),
-    "export": ("formats", "export"),
-    "simulate": ("simulate", None),
-}
 
 __all__ = [
     "Config",
@@ -76,11 +77,62 @@ __all__ = [
 ]
 
 
+#: Where each name is, which loads on first use: a command, or a worker, needs few of them.
+_WHERE = {
+    "Config": "config:Config",
+    "FrameTable": "io.frames:FrameTable",
+    "Store": "store:Store",
+    "Telescope": "telescope:Telescope",
+    "align": "alignment:align",
+    "append": "append:append",
+    "calibrate": "calibration:calibrate",
+    "check": "checking:check",
+    "choose_calibration": "io.choice:choose",
+    "connect": "cluster:connect",
+    "cube": "cube:cube",
+    "diff": "changes:diff",
+    "differential": "differential:differential",
+    "explain": "lineage:explain",
+    "export": "formats:export",
+    "light_curve": "light_curves:light_curve",
+    "make_reference": "alignment:make_reference",
+    "masters": "calibration:masters",
+    "open": "store:Store.open",
+    "photometry": "photometry:photometry",
+    "redo": "redo:redo",
+    "reduce": "reduction:reduce",
+    "report": "views:report",
+    "scan": "io.frames:scan",
+    "watch": "watch:watch",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LATER[name]
-    loaded = importlib.import_module(f"{__name__}.{module}")
-    value = getattr(loaded, attribute) if attribute else loaded
-    globals()[name] = value
-    return value
+    if name in _WHERE:
+        globals()[name] = value = resolve_name(f"{__name__}.{_WHERE[name]}")
+        return value
+    # modules, too: `dphot.errors.InputError`
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This package. A name that a module shares with its function, as `dphot.append`, is always the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python sets a module as attribute of its package whenever it is first imported, by whom ever.
+        if isinstance(value, ModuleType) and name in _WHERE:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as cloudpickle does for plain modules: a step of a script may use `dphot`
+        return import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cluster, night, planning
-from .config import Config, coerce
+from .config import FREE_IN_APPEND, Config, coerce
 from .errors import DphotError, InputError
 from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-#: Settings that an append may change: they select frames, or how the work is done; the others are the store's.
-FREE = ("object", "filter", "calibration_days", "strict", "chunk")
 #: How often a night is redone where other writers commit first (in a bucket, which has no lock).
 TRIES = 20
 
@@ -92,7 +90,7 @@ def append(
     progress : Progress, optional
         For bars.
     **settings
-        `FREE` ones; all others are the store's.
+        Those of `dphot.config.FREE_IN_APPEND`; all others are the store's.
 
     Returns
     -------
@@ -219,7 +217,7 @@ def _settings(store: Store, changes: dict[str, Any]) -> Config:
     """
     own = Config().patch(**store.attrs["config"])
     given = asdict(own) | coerce(changes)
-    differ = [k for k, v in asdict(own).items() if v != given[k] and k not in FREE]
+    differ = [k for k, v in asdict(own).items() if v != given[k] and k not in FREE_IN_APPEND]
     if differ:
         what = "; ".join(f"{k} = {given[k]!r}, the store has {getattr(own, k)!r}" for k in differ)
         raise InputError(

@@ -1,4 +1,7 @@
-"""What each command of the command line does: arguments in, a dictionary of results out."""
+"""What each command of the command line does: arguments in, a dictionary of results out.
+
+A command loads what it uses and no more: the libraries take longer to load than most commands to run.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,22 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
+import dphot
 
-from .append import FREE
-from .append import append as make_append
-from .config import Config, read_toml
-from .demo import run_demo
-from .differential import differential as make_differential
+from .config import FREE_IN_APPEND, Config, read_toml
 from .errors import AlignmentError, InputError
-from .formats import export as write_export
-from .formats import light_curve_csv, refuse_existing
 from .io.bayer import CHANNELS
 from .io.files import is_remote
-from .io.frames import scan as make_scan
-from .reduction import reduce as make_reduction
 from .saying import progress, say
-from .store import Store, readable
 from .summaries import append_lines, append_summary, curve_lines, curve_summary, store_lines, store_summary
 from .telescope import PRESETS, Telescope, get, known
-from .watch import watch as watch_folder
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .store import Store
 
 Result = dict[str, Any]
 
@@ -61,11 +59,9 @@ def settings(arguments: argparse.Namespace) -> Result:
 
 def simulate(arguments: argparse.Namespace) -> Result:
     """`dphot simulate`"""
-    from .simulate import write_nights
-
     size = {} if arguments.size is None else {"size": arguments.size}
     with progress(arguments).counter("simulate") as count:
-        folders = write_nights(
+        folders = dphot.simulate.write_nights(
             arguments.folder, nights=arguments.nights, frames=arguments.frames, seed=arguments.seed,
             preset=arguments.preset, compress=arguments.compress, overwrite=arguments.overwrite,
             progress=count, **size,
@@ -102,7 +98,7 @@ def telescope(arguments: argparse.Namespace) -> Result:
 
 def scan(arguments: argparse.Namespace) -> Result:
     """`dphot scan`"""
-    table = make_scan(arguments.folder, telescope=arguments.telescope)
+    table = dphot.scan(arguments.folder, telescope=arguments.telescope)
     say(arguments, table)
     records = table.to_pandas().to_dict("records")
     errors = [{"path": r["path"], "error": r["error"]} for r in records if r["error"]]
@@ -124,7 +120,7 @@ def scan(arguments: argparse.Namespace) -> Result:
 
 def reduce(arguments: argparse.Namespace) -> Result:
     """`dphot reduce`"""
-    store = make_reduction(
+    store = dphot.reduce(
         arguments.folder, arguments.store, workers=arguments.workers, scheduler=arguments.scheduler,
         overwrite=arguments.overwrite, progress=progress(arguments), **settings(arguments),
     )  # fmt: skip
@@ -136,8 +132,8 @@ def reduce(arguments: argparse.Namespace) -> Result:
 
 def append(arguments: argparse.Namespace) -> Result:
     """`dphot append`"""
-    given = {name: value for name in FREE if (value := getattr(arguments, name)) is not None}
-    done = make_append(
+    given = {name: value for name in FREE_IN_APPEND if (value := getattr(arguments, name)) is not None}
+    done = dphot.append(
         arguments.store, arguments.folder, workers=arguments.workers, scheduler=arguments.scheduler,
         wait=arguments.wait, progress=progress(arguments), **given,
     )  # fmt: skip
@@ -147,17 +143,15 @@ def append(arguments: argparse.Namespace) -> Result:
 
 def watch(arguments: argparse.Namespace) -> Result:
     """`dphot watch`"""
-    from .views import report as write_report
-
     output = arguments.output or _report_name(arguments.store)
 
     def update(store: Store) -> None:
-        write_report(store, output, overwrite=True)
+        dphot.report(store, output, overwrite=True)
         say(arguments, f"{store}; {output} is up to date")
 
     left: dict[str, str] = {}
     with _stopping() as stop:
-        frames = watch_folder(
+        frames = dphot.watch(
             arguments.store, arguments.folder, every=60 * arguments.every, quiet=60 * arguments.quiet_after,
             poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update, on_end=left.update,
             workers=arguments.workers or 0, scheduler=arguments.scheduler, progress=progress(arguments),
@@ -215,18 +209,25 @@ def pick(store: Store, name: str | None) -> xr.Dataset:
     return store.photometry[filters[0] if name is None else name]
 
 
-def _loaded(store: Store, name: str | None) -> xr.Dataset:
-    """The photometry in one filter, in memory."""
+@contextmanager
+def _opened(path: str) -> Iterator[Store]:
+    """A store to read from: where it turns out to be damaged, the error tells what to do."""
+    from .store import readable
+
+    store = dphot.open(path)
     with readable(store.path, store.session):
-        return pick(store, name).load()
+        yield store
 
 
 def differential(arguments: argparse.Namespace) -> Result:
     """`dphot differential`"""
-    store = Store.open(arguments.store)
-    if arguments.csv:
-        refuse_existing(arguments.csv, arguments.overwrite)
-    lc = make_differential(_loaded(store, arguments.filter), arguments.target, **_curve_options(arguments))
+    from .formats import light_curve_csv, refuse_existing
+
+    with _opened(arguments.store) as store:
+        if arguments.csv:
+            refuse_existing(arguments.csv, arguments.overwrite)
+        obs = pick(store, arguments.filter).load()
+    lc = dphot.differential(obs, arguments.target, **_curve_options(arguments))
     result = curve_summary(lc)
     say(arguments, "\n".join(curve_lines(result)))
     if arguments.csv:
@@ -238,13 +239,12 @@ def differential(arguments: argparse.Namespace) -> Result:
 
 def report(arguments: argparse.Namespace) -> Result:
     """`dphot report`"""
-    from .views import report as write_report
+    from .formats import refuse_existing
 
-    store = Store.open(arguments.store)
     output = arguments.output or _report_name(arguments.store)
-    refuse_existing(output, arguments.overwrite)
-    with readable(store.path, store.session):
-        pngs = write_report(
+    with _opened(arguments.store) as store:
+        refuse_existing(output, arguments.overwrite)
+        pngs = dphot.report(
             store, output, target=arguments.target, png=arguments.png, overwrite=arguments.overwrite,
             filters=None if arguments.filter is None else [arguments.filter], **_curve_options(arguments),
         )  # fmt: skip
@@ -256,9 +256,8 @@ def report(arguments: argparse.Namespace) -> Result:
 
 def export(arguments: argparse.Namespace) -> Result:
     """`dphot export`"""
-    store = Store.open(arguments.store)
-    with readable(store.path, store.session):
-        kind = write_export(
+    with _opened(arguments.store) as store:
+        kind = dphot.export(
             store,
             pick(store, arguments.filter),
             arguments.output,
@@ -273,6 +272,8 @@ def export(arguments: argparse.Namespace) -> Result:
 
 def demo(arguments: argparse.Namespace) -> Result:
     """`dphot demo`"""
+    from .demo import run_demo
+
     result = run_demo(
         arguments.folder, seed=arguments.seed, overwrite=arguments.overwrite, workers=arguments.workers,
         scheduler=arguments.scheduler, progress=progress(arguments),

@@ -19,6 +19,11 @@ from .errors import ValidationError
 
 #: The tutorial's 32 radii, in FWHM.
 DEFAULT_RADII = tuple(round(0.1 + 0.25 * i, 2) for i in range(32))
+#: Settings that an append may change: they select frames, or how the work is done; the others are the store's.
+FREE_IN_APPEND = ("object", "filter", "calibration_days", "strict", "chunk")
+#: Settings of a night that is measured again: those that neither the star list nor the masters rest on.
+FREE_IN_REDO = ("apertures", "aperture_unit", "annulus", "sky_sigma", "centroid", "transform", "min_stars", "stack",
+                "steps", "chunk")  # fmt: skip
 
 
 @dataclass(frozen=True)

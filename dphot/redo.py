@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from . import cluster
-from .config import Config, coerce
+from .config import FREE_IN_REDO, Config, coerce
 from .errors import InputError
 from .flags import FrameFlag, decode
 from .graph.assemble import photometry_dataset, stack_dataset
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Record = dict[str, Any]
-
-#: Settings that can change: those that neither the star list nor the masters rest on.
-FREE = ("apertures", "aperture_unit", "annulus", "sky_sigma", "centroid", "transform", "min_stars", "stack", "steps",
-        "chunk")  # fmt: skip
 
 
 def redo(
@@ -78,7 +74,8 @@ def redo(
     progress : Progress, optional
         For bars.
     **settings
-        `FREE` ones; what is not given stays as the night was measured. The number of apertures cannot change.
+        Those of `dphot.config.FREE_IN_REDO`; what is not given stays as the night was measured. The number of
+        apertures cannot change.
 
     Returns
     -------
@@ -155,11 +152,13 @@ def _settled(own: dict[str, Any], changes: dict[str, Any]) -> Config:
     """The night's settings with those given."""
     config = Config().patch(**own)
     given = coerce(changes)
-    fixed = sorted(name for name in given if name not in FREE and given[name] != getattr(config, name))
+    fixed = sorted(
+        name for name in given if name not in FREE_IN_REDO and given[name] != getattr(config, name)
+    )
     if fixed:
         raise InputError(
             f"{', '.join(fixed)}: the star list or the masters of all nights rest on it; reduce the files into "
-            f"another store. A night alone can change {', '.join(FREE)}"
+            f"another store. A night alone can change {', '.join(FREE_IN_REDO)}"
         )
     changed = config.patch(**given)
     if len(changed.apertures) != len(config.apertures):

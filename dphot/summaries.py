@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-from .append import Appended
-from .store import Store
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .append import Appended
+    from .store import Store
 
 Result = dict[str, Any]
 

@@ -4,100 +4,22 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dphot
+
 from .changes import change_lines
-from .changes import diff as make_diff
-from .checking import check as make_check
 from .checking import problem_lines, repair
 from .errors import InputError, StoreError
 from .lineage import commit_line, lineage_lines
-from .lineage import explain as make_lineage
-from .redo import FREE
-from .redo import redo as make_again
 from .saying import progress, say
 from .store import Store, readable
 
 Result = dict[str, Any]
-Command = Callable[[argparse.Namespace], Result]
-Add = Callable[..., argparse.ArgumentParser]
 
-VERSION = "a tag, a commit (or the beginning of one), or a date"
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-
-
-def wait_option(parser: argparse.ArgumentParser) -> None:
-    """The option of commands that write to a store."""
-    parser.add_argument(
-        "--wait", type=float, default=60.0, metavar="S", help="how long to wait for another writer [60]"
-    )
-
-
-def parsers(add: Add) -> None:
-    """Add the commands to the command line."""
-    sub = add("history", "the commits of a store: when, which night, frames, settings, precision", history)
-    sub.add_argument("store")
-
-    sub = add("tag", "give the present state of a store a name, for ever; or list the names", tag)
-    sub.add_argument("store")
-    sub.add_argument("name", nargs="?", help="the name, of a published version say")
-    sub.add_argument(
-        "--at", default=None, metavar="VERSION", help=f"name this version: {VERSION} [the present]"
-    )
-
-    sub = add("diff", "what changed between two versions: nights, frames, settings, numbers", diff)
-    sub.add_argument("store")
-    sub.add_argument("old", help=VERSION)
-    sub.add_argument("new", nargs="?", help="[the present state]")
-
-    sub = add(
-        "explain", "what made a point of a light curve: file, masters, reference, settings, commit", explain
-    )
-    sub.add_argument("store")
-    sub.add_argument("--time", required=True, metavar="T", help="2026-11-22T03:04:05 (UTC), or a Julian date")
-    sub.add_argument(
-        "--star", type=int, default=None, metavar="N", help="also what was measured of this star"
-    )
-    sub.add_argument("--filter", default=None, help="only frames through this filter")
-
-    sub = add(
-        "check",
-        "whether a store is whole: every chunk, the registry, history, tags, the files it names",
-        check,
-    )
-    sub.add_argument("store")
-    sub.add_argument(
-        "--files", action=argparse.BooleanOptionalAction, default=True, help="read the files, too"
-    )
-    sub.add_argument("--repair", action="store_true", help="mend what can be mended, from the raw files")
-    sub.add_argument("--moved-to", default=None, metavar="FOLDER", help="with --repair: where the files went")
-
-    sub = add("redo", "measure a night again from the frames that the store keeps, with other settings or calibration",
-              redo)  # fmt: skip
-    sub.add_argument("store")
-    sub.add_argument("night", help="2026-11-22")
-    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                     help=f"a setting that changes, any of {', '.join(FREE)}")  # fmt: skip
-    sub.add_argument("--calibration", nargs="+", default=None, metavar="FOLDER",
-                     help="bias, dark or flat frames for the night, as flats that came late")  # fmt: skip
-    sub.add_argument("--workers", type=int, default=None, metavar="N", help="processes [one a core]; 0: none")
-    wait_option(sub)
-
-    sub = add(
-        "rollback", "go back to an earlier version; what came after it stays readable until gc", rollback
-    )
-    sub.add_argument("store")
-    sub.add_argument("to", help=VERSION)
-    wait_option(sub)
-
-    sub = add("gc", "delete what only old versions hold; the present state and tagged versions stay", gc)
-    sub.add_argument("store")
-    sub.add_argument("--older-than", required=True, metavar="AGE", help="30d, 12h, 90m; there is no default")
-    sub.add_argument("--dry-run", action="store_true", help="delete nothing, list what would go")
-    wait_option(sub)
 
 
 def history(arguments: argparse.Namespace) -> Result:
@@ -127,7 +49,7 @@ def diff(arguments: argparse.Namespace) -> Result:
     """`dphot diff`"""
     store = Store.open(arguments.store)
     with readable(store.path, store.session):
-        result = make_diff(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
+        result = dphot.diff(store.at(arguments.old), store.at(arguments.new) if arguments.new else store)
     say(arguments, "\n".join(change_lines(result)))
     return result
 
@@ -136,7 +58,7 @@ def explain(arguments: argparse.Namespace) -> Result:
     """`dphot explain`"""
     store = Store.open(arguments.store)
     with readable(store.path, store.session):
-        result = make_lineage(store, arguments.time, arguments.star, arguments.filter)
+        result = dphot.explain(store, arguments.time, arguments.star, arguments.filter)
     say(arguments, "\n".join(lineage_lines(result)))
     return result
 
@@ -146,12 +68,12 @@ def check(arguments: argparse.Namespace) -> Result:
     if arguments.moved_to and not arguments.repair:
         raise InputError("--moved-to: give --repair, too")
     store = Store.open(arguments.store)
-    problems, found = make_check(store, arguments.files, progress(arguments))
+    problems, found = dphot.check(store, arguments.files, progress(arguments))
     done = repair(store, problems, found, arguments.moved_to) if arguments.repair else []
     for line in done:
         say(arguments, line)
     if done:
-        problems, found = make_check(store, arguments.files, progress(arguments))
+        problems, found = dphot.check(store, arguments.files, progress(arguments))
     say(arguments, "\n".join(problem_lines(problems, found)))
     code = StoreError.exit_code if problems else 0
     return {"store": store.path, "problems": [asdict(p) for p in problems], "files": found, "repaired": done,
@@ -164,7 +86,7 @@ def redo(arguments: argparse.Namespace) -> Result:
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise InputError(f"--set {wrong[0]}: write NAME=VALUE")
     settings = {name.strip(): value.strip() for name, _, value in pairs}
-    records = make_again(
+    records = dphot.redo(
         arguments.store, arguments.night, workers=arguments.workers, calibration=arguments.calibration,
         wait=arguments.wait, progress=progress(arguments), **settings,
     )  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 
 import dphot
-from dphot import cli
+from dphot import cli, commands, formats
 from dphot.config import Config
 from dphot.differential import LOST
 from dphot.flags import FrameFlag
@@ -212,7 +212,7 @@ def test_settings_come_from_a_file_and_options_win(tmp_path):
         ["reduce", "night", "--store", "s", "--config", str(path), "--max-stars", "30", "--stack"]
     )
     expected = Config(max_stars=30, sky_sigma=2.5, stack=True)
-    assert Config().patch(**cli.commands.settings(arguments)) == expected
+    assert Config().patch(**commands.settings(arguments)) == expected
 
 
 def test_every_setting_is_an_option_with_its_text(capsys):
@@ -323,7 +323,7 @@ def test_an_interruption_ends_with_130(run, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.commands, "make_scan", interrupted)
+    monkeypatch.setattr(dphot, "scan", interrupted)
     code, out, err = run("scan", ".", "--json")
     assert code == 130 and last_object(out)["exit_code"] == 130 and "interrupted" in err
 
@@ -332,7 +332,7 @@ def test_a_defect_shows_its_traceback_and_ends_with_1(run, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(cli.commands, "make_scan", broken)
+    monkeypatch.setattr(dphot, "scan", broken)
     code, out, err = run("scan", ".", "--json")
     assert code == 1 and "Traceback" in err and "a defect" in last_object(out)["error"]
 
@@ -341,7 +341,7 @@ def test_a_place_that_cannot_be_written_ends_with_1(small_store, run, tmp_path, 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "lc.csv")
 
-    monkeypatch.setattr(cli.commands, "light_curve_csv", refuse)
+    monkeypatch.setattr(formats, "light_curve_csv", refuse)
     code, _, err = run("differential", small_store.path, "--csv", tmp_path / "lc.csv")
     assert (code, err) == (1, "dphot differential: lc.csv: Permission denied\n")
 

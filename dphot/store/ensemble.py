@@ -8,7 +8,7 @@ measured.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import zarr
 from ..flags import LOST, UNFIT, FrameFlag
 from ..kernels import nightly
 from . import encodings, layout
+from .verdict import Verdict
 from .writing import extend, write
 
 #: Array of the nights whose calibration was complete (1) or not (0).
@@ -34,38 +35,6 @@ _COMPLETE = 0.9
 _ORDER = ("time", "digest", "path")
 #: Variables of the rows that a summary rests on.
 _ROWS = ("flux", "flux_err", "flags", "frame_flags", "scintillation", *_ORDER)
-
-
-@dataclass
-class Verdict:
-    """What an append changed in the judgement of one filter."""
-
-    demoted: list[int] = field(default_factory=list)
-    """Stars that now turn out to vary."""
-    restored: list[int] = field(default_factory=list)
-    """Stars that are comparisons again."""
-    precision: float = np.nan
-    """Scatter of the brightest stars from point to point (relative), in the last night appended: the median of the
-    `BRIGHTEST` of least noise, in the aperture in which stars are steadiest. That of the one that scatters least tells
-    of luck: among many, some few points lie close together."""
-
-    def after(self, earlier: Verdict | None) -> Verdict:
-        """This verdict and an earlier one as one: a star demoted by one and restored by the other did not change."""
-        if earlier is None:
-            return self
-        demoted, restored = ({*getattr(earlier, k), *getattr(self, k)} for k in ("demoted", "restored"))
-        precision = self.precision if np.isfinite(self.precision) else earlier.precision
-        return Verdict(sorted(demoted - restored), sorted(restored - demoted), precision)
-
-
-def facts(verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, Any]]:
-    """What a commit's metadata tells of the verdicts in its filters (see `dphot.lineage.commit_facts`)."""
-    told: dict[str, dict[str, Any]] = {
-        key: {name: stars for name, verdict in verdicts.items() if (stars := getattr(verdict, key))}
-        for key in ("demoted", "restored")
-    }
-    told["precision"] = {name: v.precision for name, v in verdicts.items() if np.isfinite(v.precision)}
-    return {key: values for key, values in told.items() if values}
 
 
 def update(root: zarr.Group, filter: str, ds: xr.Dataset) -> Verdict:

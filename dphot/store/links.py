@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -41,6 +40,8 @@ def with_raw(ds: xr.Dataset, rows: int, name: str) -> xr.Dataset:
     name : str
         Of the Dask array: the same for the same frames only.
     """
+    import dask.array as da  # takes half a second to load, and most of what is done with a store needs none
+
     frames = LinkedFrames([str(text) for text in ds["record"].values], *kind(ds.attrs))
     raw = da.from_array(frames, chunks=(rows, *frames.shape[1:]), name=name, asarray=False)
     return ds.assign(raw=(("time", "y", "x"), raw, RAW_ATTRS))

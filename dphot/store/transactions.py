@@ -14,8 +14,9 @@ import xarray as xr
 import zarr
 
 from ..errors import StoreError
-from . import encodings, ensemble, layout, lock, reading, repository, series
+from . import encodings, layout, lock, reading, repository, series
 from .holdings import Holdings, holdings
+from .verdict import Verdict, facts
 
 
 class ConflictError(StoreError):
@@ -72,7 +73,7 @@ class Transaction:
         self.message = message
         self.metadata = dict(metadata or {})
         """Kept with the commit at the end; may be added to until then."""
-        self._verdicts: dict[str, ensemble.Verdict] = {}
+        self._verdicts: dict[str, Verdict] = {}
         self.snapshot: str | None = None
         """Identity of the last commit; None where there was nothing to commit."""
         self._repo = repo
@@ -346,6 +347,8 @@ class Transaction:
 
     def _judge(self, filter: str, ds: xr.Dataset) -> None:
         """Judge the comparison stars anew, with some rows that are new."""
+        from . import ensemble  # compiled code takes half a second to load, and reading a store needs none
+
         with repository.errors(self.path, f"ensemble of {filter!r}"):
             verdict = ensemble.update(self.root, filter, ds)
         self._verdicts[filter] = verdict.after(self._verdicts.get(filter))
@@ -366,14 +369,14 @@ class Transaction:
         with repository.errors(self.path, "the commit failed, the store is as it was"):
             try:
                 self._session.merge(self.fork)
-                kept = encodings.plain({**metadata, **ensemble.facts(self._verdicts)}, "metadata")
+                kept = encodings.plain({**metadata, **facts(self._verdicts)}, "metadata")
                 self.snapshot = self._session.commit(message, metadata=kept)
             except icechunk.ConflictError as error:
                 raise ConflictError(
                     f"{self.path}: another writer committed first; nothing was stored, run it again"
                 ) from error
         # the next commit tells what changes from here on; how precise the night is holds for it, too
-        self._verdicts = {name: ensemble.Verdict(precision=v.precision) for name, v in self._verdicts.items()}
+        self._verdicts = {name: Verdict(precision=v.precision) for name, v in self._verdicts.items()}
         self._done()
         return self.snapshot
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 from dphot.flags import FrameFlag
 from dphot.store import Store
-from dphot.store.ensemble import Verdict, facts
+from dphot.store.verdict import Verdict, facts
 
 #: What the ensemble is made of, and what tells frames and nights apart; of other variables a store grows slower.
 NEEDED = ["flux", "flux_err", "flags", "frame_flags", "scintillation", "digest", "night"]

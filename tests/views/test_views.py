@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import holoviews as hv
@@ -147,12 +145,3 @@ def test_plots_of_photometry_say_what_to_do(lc: xr.Dataset) -> None:
     photometry = lc.drop_vars(["diff_flux", "diff_err", "artificial", "weight", "scatter"]).drop_attrs()
     with pytest.raises(InputError, match=r"dphot\.differential"):
         photometry.dphot.plot()
-
-
-def test_importing_dphot_loads_no_plotting() -> None:
-    code = (
-        "import sys, dphot, dphot.views, dphot.views.accessor; "
-        "print([m for m in ('hvplot', 'holoviews', 'bokeh', 'panel', 'matplotlib') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
