@@ -212,9 +212,9 @@ def pulls(
     return [law, spread], rows, some
 
 
-def scatter(lc: xr.Dataset) -> Panel:
+def scatter(lc: xr.Dataset, read_noise: float) -> Panel:
     """Point-to-point scatter of every star, and the terms of the noise model, as `lc.dphot.precision()` draws them."""
-    table = drawn.precision_table(lc)
+    table = drawn.precision_table(lc, read_noise=read_noise)
     magnitude = -2.5 * np.log10(table["flux"])
     panel = Panel(
         "scatter of every star",
@@ -353,11 +353,13 @@ def main() -> None:
     panels, centroids = positions(50 if given.quick else 300)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        obs, truth, clear = night(folder / "pulls", 12 if given.quick else 60, stars=150, target=0)
+        obs, truth, clear = night(
+            folder / "pulls", 12 if given.quick else 60, stars=150, target=0, read_noise=READ_NOISE
+        )
         lc = dphot.differential(obs)
         more, spread, all_pulls = pulls(lc, truth, clear)
         crowd, fluxes = bias(folder, 3 if given.quick else 6)
-    panels += [*more, scatter(lc), crowd]
+    panels += [*more, scatter(lc, READ_NOISE), crowd]
     html(panels, given.page)
     if given.png:
         png(panels, given.png)

@@ -25,6 +25,8 @@ PARAMETERS = ("amplitude", "x0", "y0", "s1", "s2", "theta", "beta", "background"
 TERM_STYLE = {
     "photons": ("photons", palette.GREEN, "dashed"),
     "sky": ("sky, dark and read noise", palette.PURPLE, "dotted"),
+    "dark sky": ("sky and dark", palette.PURPLE, "dotted"),
+    "read noise": ("read noise", palette.SKY, "dotted"),
     "scintillation": ("scintillation", palette.ORANGE, "dotdash"),
     "total": ("all together", palette.INK, "solid"),
 }
@@ -177,8 +179,12 @@ def roles(count: int, target: int, comparisons: list[int]) -> np.ndarray:
     return role
 
 
-def precision_table(lc: xr.Dataset, aperture: int | None = None) -> dict[str, Any]:
+def precision_table(
+    lc: xr.Dataset, aperture: int | None = None, read_noise: float = np.nan
+) -> dict[str, Any]:
     """Flux, scatter (ppt) and weight of every star, and the noise terms on a grid of fluxes.
+
+    `read_noise` (e-), where it is known, is a term of its own.
 
     Returns
     -------
@@ -211,7 +217,9 @@ def precision_table(lc: xr.Dataset, aperture: int | None = None) -> dict[str, An
         known = lc["scintillation"].values if "scintillation" in lc.variables else np.array([np.nan])
         scintillation = float(np.nanmedian(known)) if np.isfinite(known).any() else float("nan")
         out["grid"] = np.geomspace(positive.min() / 1.4, positive.max() * 1.4, 60)
-        out["terms"] = prepare.noise_terms(out["grid"], area, sky_rms, max(pixels, 1), scintillation)
+        out["terms"] = prepare.noise_terms(
+            out["grid"], area, sky_rms, max(pixels, 1), scintillation, read_noise
+        )
     return out
 
 

@@ -290,7 +290,12 @@ def radial_profile(stamp: np.ndarray, x0: float, y0: float) -> tuple[np.ndarray,
 
 
 def noise_terms(
-    flux: np.ndarray, area: float, sky_rms: float, sky_pixels: float, scintillation: float
+    flux: np.ndarray,
+    area: float,
+    sky_rms: float,
+    sky_pixels: float,
+    scintillation: float,
+    read_noise: float = np.nan,
 ) -> dict[str, np.ndarray]:
     """Relative noise of a star against its flux, term by term.
 
@@ -306,11 +311,14 @@ def noise_terms(
         Annulus pixels behind the sky level.
     scintillation : float
         Relative scintillation noise; NaN where not known.
+    read_noise : float, optional
+        Read noise of a pixel, electrons; where it is known its part of the sky's is a term of its own.
 
     Returns
     -------
     dict
-        ``photons``, ``sky``, ``scintillation`` (where known), ``total``: relative deviations, shape (n,).
+        ``photons``, ``sky`` (or ``dark sky`` and ``read noise``), ``scintillation`` (where known), ``total``: relative
+        deviations, shape (n,).
 
     Notes
     -----
@@ -318,6 +326,13 @@ def noise_terms(
     """
     sky = np.sqrt(area * sky_rms**2 + np.pi / 2 * (area * sky_rms) ** 2 / sky_pixels)
     terms = {"photons": 1 / np.sqrt(flux), "sky": sky / flux}
+    if np.isfinite(read_noise):
+        read = np.sqrt(area) * min(read_noise, sky_rms)
+        terms = {
+            "photons": terms["photons"],
+            "dark sky": np.sqrt(sky**2 - read**2) / flux,
+            "read noise": read / flux,
+        }
     if np.isfinite(scintillation) and scintillation > 0:
         terms["scintillation"] = np.full_like(flux, scintillation)
     terms["total"] = np.sqrt(np.sum([term**2 for term in terms.values()], axis=0))

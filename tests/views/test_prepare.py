@@ -147,3 +147,12 @@ def test_noise_terms_in_their_limits() -> None:
         terms["total"] ** 2, sum(terms[k] ** 2 for k in ("photons", "sky", "scintillation"))
     )
     assert "scintillation" not in prepare.noise_terms(flux, 50.0, 10.0, 100.0, np.nan)
+
+
+def test_read_noise_that_is_known_is_a_term_of_its_own() -> None:
+    flux = np.array([1e2, 1e6])
+    together = prepare.noise_terms(flux, 50.0, 10.0, 300.0, 1e-3)
+    apart = prepare.noise_terms(flux, 50.0, 10.0, 300.0, 1e-3, read_noise=6.0)
+    np.testing.assert_allclose(apart["read noise"], np.sqrt(50) * 6 / flux)
+    np.testing.assert_allclose(apart["dark sky"] ** 2 + apart["read noise"] ** 2, together["sky"] ** 2)
+    np.testing.assert_allclose(apart["total"], together["total"])
