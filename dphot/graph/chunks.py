@@ -19,6 +19,7 @@ from ..kernels.resample import add_to_reference
 from ..store import FrameWriter
 from . import frame as chain
 from .context import Handle, load_masters, load_reference
+from .pages import keep_pages
 from .priors import is_aligned, priors
 from .run import Failed, run
 
@@ -103,6 +104,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[tuple[list[dict[str, Any]],
     stack : Stack or None
         Sum of the aligned frames, if there are any.
     """
+    keep_pages()
     reference, config = load_reference(task.handle), task.config
     stack = Stack.empty(reference.shape) if config.stack else None
     slots, writer = task.slots, None
