@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 
 import icechunk
 import zarr
@@ -84,11 +84,11 @@ def _neighbours(
     seen = {commit.id for commit in line}
     for _, tip in versions.sides(repo):
         line = list(versions.ancestry(repo, tip, lambda lost: None))
-        for commit, before in zip_longest(line, line[1:]):
+        for commit, before in zip(line, [*(c.id for c in line[1:]), None], strict=True):
             if commit.id in seen:
                 break
             seen.add(commit.id)
-            yield commit, before and before.id
+            yield commit, before
 
 
 def _damage(
