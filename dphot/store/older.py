@@ -32,7 +32,7 @@ def tagged_problems(
         try:
             _, tagged = opening.connect(path, tag=tag)
             if tagged.snapshot_id != session.snapshot_id:
-                for problem in _damage(repo, tagged, session):
+                for problem in _damage(repo, tagged, session, lists=True):
                     yield replace(problem, place=f"tag {tag}: {problem.place}", cure=OLD_CURE, rows=[])
         except Exception as error:  # its snapshot, or what it names of arrays, is damaged or gone
             yield Problem(f"tag {tag}", f"cannot be opened: {repository.reason(error)}", cure=OLD_CURE)
@@ -84,7 +84,7 @@ def _neighbours(
     seen = {commit.id for commit in line}
     for _, tip in versions.sides(repo):
         line = list(versions.ancestry(repo, tip, lambda lost: None))
-        for commit, before in zip(line, [*(c.id for c in line[1:]), None], strict=True):
+        for commit, before in zip(line, [*(c.id for c in line), None][1:], strict=True):
             if commit.id in seen:
                 break
             seen.add(commit.id)
@@ -92,9 +92,9 @@ def _neighbours(
 
 
 def _damage(
-    repo: icechunk.Repository, one: icechunk.Session, other: icechunk.Session | None
+    repo: icechunk.Repository, one: icechunk.Session, other: icechunk.Session | None, lists: bool = False
 ) -> Iterator[Problem]:
-    """What is damaged in a state, of what another one does not share."""
+    """What is damaged in a state, of what another one does not share; with `lists` the lists of all chunks, too."""
     changes = _changes(repo, one, other) if other else None
     if changes is None or other is None:
         yield from damage(one)
@@ -102,7 +102,7 @@ def _damage(
     arrays = (changes.new_arrays, changes.deleted_arrays, changes.updated_arrays, changes.updated_chunks)
     touched = {key for keys in arrays for key in keys}  # of the others the lists of chunks are shared, too
     part = _unshared(changes, repository.root_group(other))
-    yield from damage(one, part=part, among=lambda path: f"/{path}" in touched)
+    yield from damage(one, part=part, among=lambda path: lists or f"/{path}" in touched)
 
 
 def _changes(
