@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from functools import cache
 
 #: Bytes that a process may keep.
 KEPT = 2**28
-#: Of a thread's arrays glibc itself takes care up to so many bytes.
+#: The largest array that an older glibc agrees not to map anew each time.
 _LARGEST = 2**25
 #: Names of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -24,7 +25,10 @@ def keep_pages() -> None:
     starts has a setting of its own (`dphot.cluster.WORKER_ENVIRONMENT`); this is for those that were there before.
     """
     told = os.environ.get(_VARIABLE, "")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if told.isdecimal() and int(told) < KEPT else None
+    if sys.platform != "linux" or not told.isdecimal() or int(told) >= KEPT:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, KEPT)
-        mallopt(_M_MMAP_THRESHOLD, KEPT) or mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+        if not mallopt(_M_MMAP_THRESHOLD, KEPT):  # older ones refuse so much
+            mallopt(_M_MMAP_THRESHOLD, _LARGEST)

@@ -27,7 +27,10 @@ print(first, faults())
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="no glibc, whose setting it is",
+)
 def test_a_process_of_dask_keeps_its_pages() -> None:
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
     environment.pop("MALLOC_MMAP_THRESHOLD_", None)
