@@ -25,6 +25,7 @@ from dphot.store import Store
 DRAW = """
 import time; start = time.perf_counter(), time.process_time()
 import {imports}
+dphot.open, dphot.light_curve  # names load on first use
 loaded = time.perf_counter(), time.process_time()
 store = dphot.open({path!r})
 opened = time.perf_counter()
