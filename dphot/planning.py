@@ -100,7 +100,7 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
     new = lights if held is None else unheld(lights, held)
     copies = copies_among(new)
     fresh = {(r["filter"], r["path"]) for r in new if r["path"] not in copies}
-    odd = odd_times([r for r in lights if r["path"] not in copies])
+    odd = odd_times([r for r in lights if r["path"] not in copies and not r["error"]])
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in lights:
         if record["path"] not in copies:
