@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from command_line import command
+from damage import edit, empty_sky
 from small_nights import DAYS, lights
 
 import dphot
@@ -16,20 +17,8 @@ from dphot import cli, summaries
 from dphot.append import Appended
 
 
-def edit(path, change=None, **cards):
-    """A frame with other pixels or header cards."""
-    with fits.open(path, mode="update") as (hdu, *_):
-        hdu.data = hdu.data if change is None else change(hdu.data)
-        hdu.header.update(cards)
-
-
 def saturated(image):
     return np.full_like(image, 65535)
-
-
-def clouded(image):
-    noise = np.random.default_rng(1).normal(500, 10, image.shape)
-    return noise.round().astype(image.dtype)
 
 
 @pytest.fixture
@@ -59,8 +48,8 @@ def test_flats_that_are_left_out_are_told_when_all_is_measured(unfit, tmp_path, 
 def test_append_tells_of_dropped_and_noted_frames_as_reduce_does(first, later, tmp_path, capsys):
     store = shutil.copytree(first.path, tmp_path / "x.dphot")
     bad, one, other = lights(later)[:3]
-    edit(bad, clouded)
-    edit(other, **{"DATE-OBS": fits.getheader(one)["DATE-OBS"]})
+    edit(bad, empty_sky)
+    edit(other, DATE_OBS=fits.getheader(one)["DATE-OBS"])
     assert cli.main(["append", str(store), str(later), "--workers", "0"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert f"  {DAYS[1]}, filter r: 4 of 5 in all" in out
