@@ -142,9 +142,10 @@ class _Night:
         self.reference: xr.Dataset | None = tx.read(REFERENCE) if REFERENCE in tx.root else None
         self.had_reference = self.reference is not None
         before = tx.read_night(night)
-        self.goes_on = before is not None and not before.get("complete", True)
-        """Whether a crash cut the night short: what is left belongs to what is there."""
         self.before: dict[str, Record] = {r["filter"]: r for r in (before or {"series": []})["series"]}
+        cut_short = before is not None and not before.get("complete", True)
+        self.goes_on = cut_short and any(record["frames_used"] for record in self.before.values())
+        """Whether a crash cut the night short: what is left belongs to what is there, the field is the store's."""
         self.records: dict[str, Record] = {}
         self.unaligned: list[other_field.Suspect] = []
         self.superseded: set[str] = set()
@@ -165,11 +166,10 @@ class _Night:
                 if failed == len(nights):
                     raise
                 waiting.append(series)
-            if waiting:
-                self._step_if_due()
-        if self.had_reference and not self.goes_on and not self.aligned:
-            assert self.reference is not None
-            other_field.refuse(self.unaligned, self.reference, self.config, self.client, self.steps)
+            if waiting and self._is_due():
+                self._step()
+        if reason := self._another_field():
+            raise other_field.OtherField(reason)
         self._write_record(complete=True)
 
     def _run_series(self, series: NightSeries) -> None:
@@ -210,12 +210,13 @@ class _Night:
                 self.measured += len(batch)
                 self.aligned += sum(not row["frame_flags"] & LOST for row in found)
                 self.unaligned += other_field.suspects(batch, found, handle)
-                if done == len(lights) or self._is_due():
+                is_due = self._is_due()
+                if done == len(lights) or is_due:
                     ds = _dataset(rows, lights[written:done], series, self.reference, self.config, masters_ds)
                     self._write(series, ds, stacks, masters_ds, clock.perf_counter() - started)
                     rows, stacks, written = Rows(), [], done
-                if done < len(lights):
-                    self._step_if_due()
+                if done < len(lights) and is_due:
+                    self._step()
 
     def _settle(self, filter: str) -> None:
         """Late frames are measured as those of their night were, which may have been measured again otherwise."""
@@ -350,15 +351,22 @@ class _Night:
         ds = stack_dataset(total, skies, reference_from_dataset(self.reference))
         self.tx.write_stack(series.filter, series.night, ds)
 
-    def _is_due(self) -> bool:
-        # What may be another field is not committed before the night's end.
-        return self.aligned > 0 and clock.monotonic() - self.committed >= STEP_SECONDS / 2
+    def _another_field(self) -> str:
+        """What tells that the frames since the last step show another field; nothing once one of the night matched."""
+        if not self.had_reference or self.goes_on or self.aligned:
+            return ""
+        assert self.reference is not None
+        return other_field.shown_by(self.unaligned, self.reference, self.config, self.client, self.steps)
 
-    def _step_if_due(self) -> None:
-        if self._is_due():
-            self._write_record(complete=False)
-            self.tx.step(f"{self.tx.message}, a part", self.tx.metadata)
-            self.committed = clock.monotonic()
+    def _is_due(self) -> bool:
+        # What may be another field is not committed before the night's end; clouds are.
+        return clock.monotonic() - self.committed >= STEP_SECONDS / 2 and not self._another_field()
+
+    def _step(self) -> None:
+        self._write_record(complete=False)
+        self.tx.step(f"{self.tx.message}, a part", self.tx.metadata)
+        self.unaligned = []
+        self.committed = clock.monotonic()
 
     def _write_record(self, complete: bool) -> None:
         records = {**self.before, **self.records}

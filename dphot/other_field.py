@@ -96,25 +96,25 @@ def _by(binning: Sequence[int]) -> str:
     return "x".join(map(str, binning))
 
 
-def refuse(
+def shown_by(
     unaligned: Sequence[Suspect],
     reference: xr.Dataset,
     config: Config,
     client: Client | None,
     steps: Sequence[Step],
-) -> None:
-    """Of frames of a night of which none matches the reference: refuse them if they show another field.
+) -> str:
+    """What tells that frames, of which none matches the reference, show another field; nothing where they do not.
 
     They do where the headers point elsewhere, or where most of them show plenty of stars, neither blurred nor trailed.
     Where there are few, clouds may have left them.
 
-    Raises
-    ------
-    OtherField
-        With the numbers.
+    Returns
+    -------
+    str
+        The numbers.
     """
     if not unaligned:
-        return
+        return ""
     places = np.unique(np.linspace(0, len(unaligned) - 1, min(LOOKED_AT, len(unaligned))).round().astype(int))
     looked_at = [unaligned[i] for i in places]
     stars = _stars(looked_at, config, client, steps)
@@ -124,11 +124,11 @@ def refuse(
     apart = [_distance(s.record, reference, config) for s in looked_at]
     away = float(np.nanmedian(apart)) if np.isfinite(apart).any() else np.nan
     if not (away > _radius(reference) or sum(rich) > len(rich) / 2):
-        return
+        return ""
     shown = int(np.argmax(stars))
     first = looked_at[shown]
     where = f"; its header points {away:.2f} deg away from the store's" if np.isfinite(away) else ""
-    raise OtherField(
+    return (
         f"night {first.record['night'] or 'unknown'}: none of {len(unaligned)} frames with stars shows the store's "
         f"field. {basename(first.record['path'])} has {stars[shown]} stars, the reference {reference.sizes['match']}; "
         f"{first.row['note']}{where}. None of them was stored: reduce another field into a store of its own"

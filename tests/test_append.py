@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from damage import edit, empty_sky
 from same_bits import same_bits, same_stores
-from small_nights import DAYS, SMALL, calibrations, lights
+from small_nights import DAYS, SMALL, calibrations, lights, stop
 
 import dphot
 from dphot import cli, night, other_field, simulate
@@ -202,13 +202,6 @@ def test_bad_files_are_known_again(store, later):
     for path in (truncated, empty):
         os.utime(path)
     assert store.append(later, workers=0).frames == 0 and n_commits(store) == before
-
-
-def stop(image, record):
-    """A step of the user's that ends the run at one frame."""
-    if record["path"].endswith("0004.fits") and os.environ.get("DPHOT_TEST_STOP"):
-        raise KeyboardInterrupt
-    return image
 
 
 @pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 16])

@@ -9,13 +9,14 @@ import pytest
 from astropy.io import fits
 from damage import edit, empty_sky
 from same_bits import same_bits, same_stores
-from small_nights import DAYS, lights
+from small_nights import DAYS, SMALL, lights, stop
 
 import dphot
-from dphot import cli
+from dphot import cli, night, simulate
 from dphot.checking import check
 from dphot.flags import FrameFlag
 from dphot.lineage import commit_line, explain, lineage_lines
+from dphot.other_field import OtherField
 
 
 @pytest.fixture
@@ -43,6 +44,40 @@ def test_a_night_of_clouds_is_flagged_rows_and_nothing_else_changes(first, store
     (record,) = store.nights[1]["series"]
     assert record["frames_used"] == 0 and len(record["frames_dropped"]) == 5
     assert store.append(later, workers=0).frames == 0
+
+
+def test_a_clouded_beginning_is_committed_in_steps(nights, later, tmp_path, monkeypatch):
+    for path in lights(later)[:3]:
+        edit(path, empty_sky)
+    whole = dphot.reduce(nights[0], tmp_path / "whole.dphot", workers=0, reference=0, steps=[stop])
+    store = dphot.open(shutil.copytree(whole.path, tmp_path / "steps.dphot"))
+    whole.append(later, workers=0, steps=[stop])
+    monkeypatch.setattr(night, "STEP_SECONDS", 1e-6)
+    monkeypatch.setenv("DPHOT_TEST_STOP", "1")
+    with pytest.raises(KeyboardInterrupt):
+        store.append(later, workers=0, steps=[stop])
+    store.refresh()
+    assert store.photometry["r"].sizes["time"] == 8 and not store.nights[1]["complete"]
+    assert store.nights[1]["series"][0]["frames_used"] == 0
+    monkeypatch.delenv("DPHOT_TEST_STOP")
+    assert store.append(later, workers=0, steps=[stop]).frames == 2
+    same_stores(store, whole)
+
+
+def test_another_field_after_clouds_is_refused_and_the_clouds_stay(store, later, tmp_path, monkeypatch):
+    monkeypatch.setattr(night, "STEP_SECONDS", 1e-6)
+    (other,) = simulate.write_nights(tmp_path, frames=5, night=1, **{**SMALL, "seed": 99, "stars": 60})
+    for path in lights(other)[:2]:
+        edit(path, empty_sky)
+    for _ in range(2):  # and again, when the same folder is given again
+        with pytest.raises(OtherField, match="none of 3 frames with stars"):
+            store.append(other, workers=0)
+        store.refresh()
+        rows = store.photometry["r"].frame_flags.values[5:]
+        assert list(rows) == [FrameFlag.FEW_STARS] * 2 and not store.nights[1]["complete"]
+    # the night's own frames make it whole
+    assert store.append(later, workers=0).frames == 5
+    assert store.nights[1]["complete"] and store.nights[1]["series"][0]["frames_used"] == 5
 
 
 @pytest.mark.parametrize(
