@@ -119,7 +119,7 @@ def append(
     if any(series.choice.missing for series in nights):
         nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
     if not nights:
-        progress.say(f"{opened.path}: holds all {len(table.lights)} lights already; nothing to do")
+        progress.say(f"{opened.path}: holds all these frames already; nothing to do")
         return Appended(opened.path)
     named = replace(config, reference="auto") if held.files else config  # the store has its reference
     chain = (*own, *planning.check(nights, named))

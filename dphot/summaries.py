@@ -145,7 +145,7 @@ def append_summary(done: Appended) -> Result:
 def append_lines(done: Appended) -> list[str]:
     """What an append came to, in words."""
     if not done.frames:
-        return [f"{done.store}: nothing new; it holds all these frames already"]
+        return [f"{done.store}: nothing new"]
     lines = [f"{done.store}: {done.frames} new frames, {done.frames_used} measured"]
     lines += [f"  {_place(r)}: {r['frames_used']} of {r['frames']} in all" for r in done.records]
     return lines + _shortcoming_lines(done.records)
