@@ -10,10 +10,10 @@ from dphot.demo import run_demo
 
 
 @pytest.mark.slow
-def test_the_mean_of_five_seeds_is_within_2_percent_of_the_floor(tmp_path):
+def test_the_mean_of_twenty_seeds_is_within_2_percent_of_the_floor(tmp_path):
     ratios = []
-    for seed in range(1, 6):
-        result = run_demo(tmp_path / str(seed), seed=seed, workers=0, report_page=False)
+    for seed in range(1, 21):
+        result = run_demo(tmp_path / "demo", seed=seed, workers=0, report_page=False, overwrite=True)
         assert result["frames"] == 100 and result["apertures"] == 32 and result["stars"] >= 15
         ratios.append(result["rms_residual"] / result["rms_floor"])
     assert np.mean(ratios) <= 1.02

@@ -1,4 +1,4 @@
-"""Errors of single fluxes against what fluxes scatter: simulated frames, real masters, the whole chain."""
+"""Errors of fluxes and of light curves against what they scatter: simulated frames, real masters, the whole chain."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import dphot
 from dphot import simulate
 from dphot.config import Config
 from dphot.flags import StarFlag
@@ -23,6 +24,8 @@ STEP, FWHM, EXPOSURE = 34, 2.4, 60.0
 #: to 0.006.
 SAMPLES = 15000
 APERTURES = (0.6, 1.0, 1.5, 2.5)
+#: What the true flux in the same apertures rests on.
+MEASURED_IN = ("x", "y", "aperture_radius", "aperture_area", "annulus_inner", "annulus_outer", "annulus_area")
 UNFIT = int(StarFlag.EDGE | StarFlag.BAD_PIXEL | StarFlag.SATURATED)
 
 
@@ -39,11 +42,18 @@ def crowd(side, frames, calibrations, faintest, seed, **changes):
     }  # fmt: skip
     camera = simulate.simulation(**given)
     above = 0.9 * camera.saturation - camera.bias_level - (camera.sky + EXPOSURE) / camera.gain
-    brightest = above * camera.gain / peak_fraction(FWHM, camera.beta)
+    brightest = above * camera.gain / peak_fraction(camera.fwhm, camera.beta)
     flux = 10 ** rng.uniform(np.log10(faintest), np.log10(brightest), x.size) / EXPOSURE
     return camera.patch(
         catalogue=tuple((float(a), float(b), float(f)) for a, b, f in zip(x, y, flux, strict=True))
     )
+
+
+def noiseless(light, row):
+    """Fluxes (aperture, star) of a frame without noise, in the apertures of its row; the stars' wings are sky, too."""
+    inside = aperture_sums(light, row["x"], row["y"], row["aperture_radius"])
+    ring = aperture_sums(light, row["x"], row["y"], [row["annulus_inner"], row["annulus_outer"]])
+    return inside - row["aperture_area"][:, None] * np.diff(ring, axis=0) / row["annulus_area"]
 
 
 def pulls(spec):
@@ -62,14 +72,23 @@ def pulls(spec):
         raw, _ = read_frame(record["path"], record["hdu"])
         frame = chain.calibrate_frame(raw, record, masters, made.saturation)
         row = chain.measure_at(*frame, x, y, there, masters, config)
-        light = night.starlight(k)
-        inside = aperture_sums(light, x, y, row["aperture_radius"])
-        ring = np.diff(aperture_sums(light, x, y, [row["annulus_inner"], row["annulus_outer"]]), axis=0)
-        true = inside - row["aperture_area"][:, None] * ring / row["annulus_area"]  # its wings are sky, too
+        true = noiseless(night.starlight(k), row)
         error = np.hypot(row["flux_err"], true * twinkling[k])
         use = (row["flags"] & UNFIT) == 0
         out.append([v[..., use] for v in ((row["flux"] - true) / error, true / error, night.flux(k))])
     return [np.concatenate(v, axis=-1) for v in zip(*out, strict=True)]
+
+
+def normal(pull, flux):
+    """Pulls (aperture, sample) are those of a normal distribution in each decade of flux (sample,)."""
+    decades = np.quantile(flux, np.linspace(0, 1, 4))  # uniform in the logarithm
+    assert np.ptp(np.log10(decades)) > 2.6
+    for a, radius in enumerate(APERTURES):
+        for low, high in pairwise(decades):
+            some = pull[a, (flux >= low) & (flux <= high)]
+            case = f"aperture of {radius} FWHM, {low:.0f} to {high:.0f} e-"
+            assert some.size > SAMPLES and np.isfinite(some).all(), case
+            assert abs(some.mean()) < 0.03 and 0.97 < some.std() < 1.03, (case, some.mean(), some.std())
 
 
 @pytest.mark.slow
@@ -81,12 +100,43 @@ def pulls(spec):
 ])  # fmt: skip
 def test_fluxes_scatter_as_their_errors_say(spec):
     pull, snr, flux = pulls(spec)
-    decades = np.quantile(flux, np.linspace(0, 1, 4))  # uniform in the logarithm
-    assert np.ptp(np.log10(decades)) > 2.6
-    for a, radius in enumerate(APERTURES):
-        for low, high in pairwise(decades):
-            some = pull[a, (flux >= low) & (flux <= high)]
-            case = f"aperture of {radius} FWHM, {low:.0f} to {high:.0f} e-"
-            assert some.size > SAMPLES and np.isfinite(some).all(), case
-            assert abs(some.mean()) < 0.03 and 0.97 < some.std() < 1.03, (case, some.mean(), some.std())
+    normal(pull, flux)
     assert snr[-1].min() < 5 < snr[1].min()
+
+
+def differential_pulls(spec, folder):
+    """Pulls (aperture, sample) of the light curves of a reduced night; flux of the whole star (sample,).
+
+    The level of a light curve is free, so that noise which is the same in all frames is none: that of the masters is
+    not the same, as the stars of a `crowd` come to lie on other pixels, within 24 each way.
+    """
+    night, telescope = simulate.prepare(spec), folder / "telescope.toml"
+    telescope.write_text(f'name = "{spec.telescope}"\ndiameter = {spec.diameter}\n')
+    site = {k: getattr(spec, k) for k in ("latitude", "longitude", "altitude")}
+    table = dphot.FrameTable.from_records([r | site for r in simulate.simulated_records(spec)])
+    store = dphot.reduce(table, folder / "x", workers=0, stack=False, frames="none", apertures=APERTURES,
+                         telescope=telescope if spec.scintillation else "")  # fmt: skip
+    lc = dphot.differential(store.photometry["r"].load())
+    rows = [{name: lc[name].values[k] for name in MEASURED_IN} for k in range(spec.frames)]
+    use = (lc.flags & UNFIT) == 0
+    flux = lc.flux.copy(data=[noiseless(night.starlight(k), row) for k, row in enumerate(rows)]).where(use)
+    relative = flux / flux.median("time")
+    weight = lc.weight.where(relative.notnull(), 0.0)
+    light = weight * relative.fillna(0.0)
+    true = relative * (weight.sum("star") - weight) / (light.sum("star") - light)
+    ratio = lc.diff_flux / true
+    pull = (ratio / ratio.median("time") - 1) * true / lc.diff_err
+    whole = flux[:, -1].median("time").broadcast_like(use)
+    return pull.transpose("aperture", "time", "star").values[:, use], whole.transpose(*use.dims).values[use]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [
+    pytest.param(crowd(21, 130, 3, 1500.0, seed=4), id="three frames of each"),
+    pytest.param(crowd(21, 130, 50, 1500.0, seed=5), id="fifty frames of each"),
+    pytest.param(crowd(21, 130, 3, 1500.0, seed=6, sky=30.0, read_noise=15.0, dark_current=0.4, gain=3.0,
+                       scintillation=1.5, diameter=0.2), id="three frames, and stars that scintillate"),
+    pytest.param(crowd(21, 130, 50, 1500.0, seed=7, scintillation=1.5), id="fifty, and stars that scintillate"),
+])  # fmt: skip
+def test_light_curves_scatter_as_their_errors_say(spec, tmp_path):
+    normal(*differential_pulls(spec, tmp_path))
