@@ -83,7 +83,7 @@ def store_lines(store: Store) -> list[str]:
     records = series_records(store)
     if len(records) > 1:
         lines += [f"  {_place(x)}: {x['frames_used']} of {x['frames']}" for x in records]
-    lines += _shortcoming_lines(records)
+    lines += shortcoming_lines(records)
     lines += [f"  {m['name']} is not known: {m['cost']}" for m in total["missing"]]
     return lines
 
@@ -92,7 +92,7 @@ def _place(record: Mapping[str, Any]) -> str:
     return f"{record['night'] or 'unknown night'}, filter {record['filter'] or 'unknown'}"
 
 
-def _shortcoming_lines(records: Sequence[Result]) -> list[str]:
+def shortcoming_lines(records: Sequence[Result]) -> list[str]:
     """What went wrong in some nights and filters: frames dropped and why, notes on frames, and on calibration.
 
     Masters are made after the frames for them are chosen: what is unfit among those is known at the end alone.
@@ -148,7 +148,7 @@ def append_lines(done: Appended) -> list[str]:
         return [f"{done.store}: nothing new"]
     lines = [f"{done.store}: {done.frames} new frames, {done.frames_used} measured"]
     lines += [f"  {_place(r)}: {r['frames_used']} of {r['frames']} in all" for r in done.records]
-    return lines + _shortcoming_lines(done.records)
+    return lines + shortcoming_lines(done.records)
 
 
 def shortened(lines: Sequence[str], rest: str, listed: int = LISTED) -> list[str]:

@@ -16,6 +16,7 @@ from .errors import InputError, StoreError
 from .lineage import commit_line, lineage_lines
 from .saying import progress, say
 from .store import Store, readable
+from .summaries import shortcoming_lines
 
 Result = dict[str, Any]
 
@@ -90,11 +91,11 @@ def redo(arguments: argparse.Namespace) -> Result:
         arguments.store, arguments.night, workers=arguments.workers, calibration=arguments.calibration,
         wait=arguments.wait, progress=progress(arguments), **settings,
     )  # fmt: skip
-    for r in records:
-        say(
-            arguments,
-            f"{r['night']} {r['filter']}: {r['frames_used']} of {r['frames']} frames measured again",
-        )
+    lines = [
+        f"{r['night']} {r['filter']}: {r['frames_used']} of {r['frames']} frames measured again"
+        for r in records
+    ]
+    say(arguments, "\n".join([*lines, *shortcoming_lines(records)]))
     return {
         "store": arguments.store,
         "series": records,

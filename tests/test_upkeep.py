@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 import dphot
-from dphot import cli
+from dphot import cli, simulate
 from dphot.errors import InputError
 from dphot.upkeep import parse_age
 
@@ -100,6 +100,18 @@ def test_whoever_writes_is_waited_for_as_long_as_told(store, run):
             assert code == 6 and "waited 0.1 s. Try again when it is done" in result["error"]
             assert run("tag", store.path, command[0])[0] == 0  # a tag waits for nobody
     assert cli.parse(["redo", store.path, "2026-03-14", "--wait", "1"]).wait == 1
+
+
+def test_redo_tells_what_it_came_to(run, tmp_path):
+    (frames,) = simulate.write_nights(tmp_path, frames=5, size=128, seed=3, stars=25, flats=0, clouds=0)
+    store = dphot.reduce(frames, tmp_path / "x.dphot", workers=0)
+    night = store.nights[0]["night"]
+    code, text, result = run("redo", store.path, night, "--set", "sky_sigma=2.5", "--workers", 0)
+    assert code == 0 and f"{night} r: 5 of 5 frames measured again" in text
+    assert "calibration missing: flat in filter 'r'" in text
+    store.refresh()
+    assert result["commit"] == store.history()[0].id and len(store.history()) == 3
+    assert run("redo", store.path, night, "--set", "sky_sigma")[0] == 2
 
 
 def test_explain_and_check(store, run, tmp_path):
