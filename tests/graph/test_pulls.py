@@ -108,14 +108,16 @@ def differential_pulls(spec, folder):
     """Pulls (aperture, sample) of the light curves of a reduced night; flux of the whole star (sample,).
 
     The level of a light curve is free, so that noise which is the same in all frames is none: that of the masters is
-    not the same, as the stars of a `crowd` come to lie on other pixels, within 24 each way.
+    not the same, as the stars of a `crowd` come to lie on other pixels, within 24 each way. The images are wider than
+    those of single fluxes: else, in the least aperture, the comparisons vary with their places within a pixel, which
+    the errors hold (2 %), as they should, and the truth does not.
     """
     night, telescope = simulate.prepare(spec), folder / "telescope.toml"
     telescope.write_text(f'name = "{spec.telescope}"\ndiameter = {spec.diameter}\n')
     site = {k: getattr(spec, k) for k in ("latitude", "longitude", "altitude")}
     table = dphot.FrameTable.from_records([r | site for r in simulate.simulated_records(spec)])
     store = dphot.reduce(table, folder / "x", workers=0, stack=False, frames="none", apertures=APERTURES,
-                         telescope=telescope if spec.scintillation else "")  # fmt: skip
+                         annulus=(4.1, 6.5), telescope=telescope if spec.scintillation else "")  # fmt: skip
     lc = dphot.differential(store.photometry["r"].load())
     rows = [{name: lc[name].values[k] for name in MEASURED_IN} for k in range(spec.frames)]
     use = (lc.flags & UNFIT) == 0
@@ -132,11 +134,11 @@ def differential_pulls(spec, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", [
-    pytest.param(crowd(21, 130, 3, 1500.0, seed=4), id="three frames of each"),
-    pytest.param(crowd(21, 130, 50, 1500.0, seed=5), id="fifty frames of each"),
-    pytest.param(crowd(21, 130, 3, 1500.0, seed=6, sky=30.0, read_noise=15.0, dark_current=0.4, gain=3.0,
-                       scintillation=1.5, diameter=0.2), id="three frames, and stars that scintillate"),
-    pytest.param(crowd(21, 130, 50, 1500.0, seed=7, scintillation=1.5), id="fifty, and stars that scintillate"),
+    pytest.param(crowd(21, 130, 3, 1500.0, seed=4, fwhm=3.0), id="three frames of each"),
+    pytest.param(crowd(21, 130, 50, 1500.0, seed=5, fwhm=3.0), id="fifty frames of each"),
+    pytest.param(crowd(21, 130, 3, 1500.0, seed=6, fwhm=3.0, sky=30.0, read_noise=15.0, dark_current=0.4, gain=3.0,
+                       scintillation=1.5, diameter=0.2), id="three, scintillating"),
+    pytest.param(crowd(21, 130, 50, 1500.0, seed=7, fwhm=3.0, scintillation=1.5, diameter=0.2), id="fifty, scintillating"),
 ])  # fmt: skip
 def test_light_curves_scatter_as_their_errors_say(spec, tmp_path):
     normal(*differential_pulls(spec, tmp_path))
