@@ -20,7 +20,7 @@ from .io.bayer import own_pixels
 from .io.listing import list_files
 from .io.readers import file_digest, read_frame
 from .progress import Progress
-from .store import Problem, Store, health, links, repairs, write_frames
+from .store import Problem, Store, links, older, repairs, write_frames
 from .store.layout import frames_group
 
 Result = dict[str, Any]
@@ -35,7 +35,7 @@ _FILES = ("path", "file_size", "file_time", "digest", "night", "frame_flags")
 
 
 def check(store: Store, files: bool = True, progress: Progress | None = None) -> tuple[list[Problem], Result]:
-    """Look for whatever is wrong with a store, and with its tagged versions; nothing is changed.
+    """Look for whatever is wrong with a store, and with its earlier versions; nothing is changed.
 
     Parameters
     ----------
@@ -69,7 +69,9 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
         if files:
             problems += _files(store, found, progress, spoilt)
     with progress.bar("tags", len(store.tags), "tag") as bar:
-        problems += health.tagged_problems(store.path, store.session, lambda tag: bar.update())
+        problems += older.tagged_problems(store.path, store.session, lambda tag: bar.update())
+    with progress.bar("versions", None, "version") as bar:
+        problems += older.version_problems(store.path, store.session, lambda commit: bar.update())
     return problems, found
 
 

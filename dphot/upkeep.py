@@ -25,12 +25,16 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 def history(arguments: argparse.Namespace) -> Result:
     """`dphot history`"""
     store = Store.open(arguments.store)
-    commits = store.history(everything=True)
+    broken: list[str] = []
+    commits = store.history(everything=True, broken=broken.append)
     names = {id: [name for name, tagged in store.tags.items() if tagged == id] for id in store.tags.values()}
     for commit in commits:
         say(arguments, commit_line(commit, names.get(commit.id, [])))
+    for text in broken:
+        say(arguments, f"the history {text}")
     rows = [{**asdict(c), "time": c.time.isoformat(), "tags": names.get(c.id, [])} for c in commits]
-    return {"store": store.path, "commits": rows}
+    code = StoreError.exit_code if broken else 0
+    return {"store": store.path, "commits": rows, "broken": broken, "exit_code": code}
 
 
 def tag(arguments: argparse.Namespace) -> Result:

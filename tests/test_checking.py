@@ -10,7 +10,7 @@ import pytest
 
 import dphot
 from dphot.checking import check, problem_lines, repair
-from dphot.store import Store, health
+from dphot.store import Store, health, older
 from dphot.store.layout import frames_group
 
 
@@ -143,6 +143,7 @@ def test_a_commit_that_is_gone(store):
     snapshot.unlink()
     problems, _ = check(Store.open(store.path), files=False)
     assert [p.place for p in problems] == ["history"] and "cannot be read" in problems[0].what
+    assert snapshot.name in problems[0].what and store.history(broken=print)[0].id in problems[0].what
 
 
 def test_tagged_versions_are_read_where_they_are_not_the_present_one(store, monkeypatch):
@@ -164,14 +165,14 @@ def test_tagged_versions_are_read_where_they_are_not_the_present_one(store, monk
     monkeypatch.undo()
     for chunk in earlier:
         flip(chunk)
-    (problem,) = health.tagged_problems(store.path, store.session)
+    (problem,) = older.tagged_problems(store.path, store.session)
     assert problem.place == f"tag v1: photometry/{name}/flux" and "cannot be read" in problem.what
     for chunk in earlier:
         flip(chunk)
     assert repair(store, [problem], {}) == []
     for file in manifests:
         file.rename(file.with_suffix(".aside"))
-    lost = {problem.place for problem in health.tagged_problems(store.path, store.session)}
+    lost = {problem.place for problem in older.tagged_problems(store.path, store.session)}
     assert lost >= {f"tag v1: photometry/{name}/{variable}" for variable in ("flux", "flux_err", "time")}
     for file in manifests:
         file.with_suffix(".aside").rename(file)
