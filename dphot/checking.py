@@ -49,7 +49,8 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
     Returns
     -------
     problems : list of Problem
-        Each with its place, the nights it belongs to, and a cure.
+        Each with its place, the nights it belongs to, and a cure; what is damaged in earlier versions without a tag
+        is one.
     files : dict
         Number of files that are the `same`; paths of those `changed` and `missing`.
 
@@ -71,7 +72,7 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
     with progress.bar("tags", len(store.tags), "tag") as bar:
         problems += older.tagged_problems(store.path, store.session, lambda tag: bar.update())
     with progress.bar("versions", None, "version") as bar:
-        problems += older.version_problems(store.path, store.session, lambda commit: bar.update())
+        problems += older.untagged_problems(store.path, store.session, lambda commit: bar.update())
     return problems, found
 
 
@@ -272,4 +273,6 @@ def problem_lines(problems: list[Problem], found: Mapping[str, Any]) -> list[str
     lines.append(
         f"files: {found['same']} are what they were, {len(found['changed'])} changed, {len(found['missing'])} gone"
     )
-    return lines if problems else [*lines, "the store is whole"]
+    if all(p.earlier for p in problems):
+        lines.append(f"the {'present state' if problems else 'store'} is whole")
+    return lines

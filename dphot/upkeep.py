@@ -79,7 +79,7 @@ def check(arguments: argparse.Namespace) -> Result:
     if done:
         problems, found = dphot.check(store, arguments.files, progress(arguments))
     say(arguments, "\n".join(problem_lines(problems, found)))
-    code = StoreError.exit_code if problems else 0
+    code = 0 if all(p.earlier for p in problems) else StoreError.exit_code
     return {"store": store.path, "problems": [asdict(p) for p in problems], "files": found, "repaired": done,
             "exit_code": code}  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +70,17 @@ def test_a_damaged_frame_is_named_the_rest_is_readable_and_it_comes_back(store, 
     with pytest.raises(Exception, match="checksum"):
         damaged.frames[name][night].raw[row].load()
 
+    before = damaged.history()[0].id
     (done,) = repair(damaged, problems, found)
     assert night in done and "is restored from its file" in done
-    assert check(damaged)[0] == []
+    (past,), found = check(damaged)
+    assert past.earlier and past.nights == [night] and before in past.what and problem.place in past.what
+    assert problem_lines([past], found)[-1] == "the present state is whole"
     np.testing.assert_array_equal(damaged.frames[name][night].raw, small_store.frames[name][night].raw)
     assert damaged.history()[0].metadata["repaired"] == [done]
+    assert repair(damaged, [past], found) == []
+    damaged.collect(timedelta(0))
+    assert check(damaged)[0] == []
 
 
 def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):

@@ -1,6 +1,8 @@
 """Damage that only earlier versions meet is found, named with version and night, and leaves the rest readable."""
 
 import json
+import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +69,9 @@ def test_a_history_that_breaks_is_listed_up_to_there(store, capsys):
 
 
 @pytest.mark.parametrize("part", ["manifests", "chunks"])
-def test_what_only_an_untagged_version_uses_is_looked_at(store, part):
+def test_what_only_untagged_versions_use_is_told_once_and_let_go(store, part, tmp_path, capsys):
     assert problems(store) == []
     version = store.history()[0]
-    mine = files(store, part)
     with store.transaction("other numbers", {"night": "2026-11-03"}) as tx:
         flux = tx.root["photometry/r/flux"]
         flux[:] = 2 * flux[:]
@@ -80,13 +81,22 @@ def test_what_only_an_untagged_version_uses_is_looked_at(store, part):
             flux[:] = 2 * flux[:]
     store.rollback(store.history()[2].id)
     assert problems(store) == []
-    now = {m.id for m in store._repo.lookup_snapshot(store.session.snapshot_id).manifests}
-    lost = [file for name, file in files(store, "manifests").items() if name not in now]
-    for file in lost if part == "manifests" else mine.values():
-        halve(file)
-    found = list(older.version_problems(store.path, store.session))
-    assert f"version {version.id}: photometry/r/flux" in {p.place for p in found}
-    assert all("put the store's files back" in p.cure for p in found)
+    present = Store.open(shutil.copytree(store.path, tmp_path / "present.dphot"))
+    present.collect(timedelta(0))
+    for name in files(store, part).keys() - files(present, part).keys():
+        halve(files(store, part)[name])
+    (problem,) = older.untagged_problems(store.path, store.session)
+    assert problem.place == "earlier versions" and version.id in problem.what
+    assert "photometry/r/flux: " in problem.what and "versions cannot be read whole" in problem.what
+    assert "2026-11-03" in problem.nights
+    assert "put the store's files back" in problem.cure and f"dphot gc {store.path}" in problem.cure
+    assert problems(store) == [problem]
+    assert cli.main(["check", store.path, "--no-files", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert problem.what in err and "the present state is whole" in err
+    assert [p["earlier"] for p in json.loads(out.splitlines()[-1])["problems"]] == [True]
+    assert cli.main(["gc", store.path, "--older-than", "0d"]) == 0
+    assert problems(store) == [] and store.photometry["r"].sizes["time"] == 15
 
 
 def test_chunks_are_read_once(store, monkeypatch):

@@ -31,6 +31,8 @@ class Problem:
     """What to do about it."""
     rows: list[int] = field(default_factory=list)
     """Of an array with a time dimension: the rows that cannot be read, as they are stored."""
+    earlier: bool = False
+    """Whether only earlier versions without a tag meet it: the present state is none the worse."""
 
 
 @contextmanager

@@ -39,13 +39,12 @@ def tagged_problems(
         done(tag)
 
 
-def version_problems(
+def untagged_problems(
     path: str, session: icechunk.Session, done: Callable[[str], None] = lambda commit: None
 ) -> Iterator[Problem]:
-    """What is wrong with versions that the history lists, tagged ones apart.
+    """What is wrong with versions that the history lists, tagged ones apart: one problem, of all of them.
 
-    Of each only what its neighbour in time does not share is read: a chunk, or the list of an array's chunks, once
-    in all, as part of the newest version that has it.
+    A repair is a commit of its own: the version that was damaged stays so, and in the history, until it is let go.
 
     Parameters
     ----------
@@ -56,21 +55,39 @@ def version_problems(
     done : callable
         Called with each commit when its version is read.
     """
-    repo = repository.open_existing(path)
+    found = list(_untagged(repository.open_existing(path), session, done))
+    if found:
+        ids = list(dict.fromkeys(id for id, _, _ in found))
+        count = "1 version" if len(ids) == 1 else f"{len(ids)} versions"
+        first, what, _ = found[0]
+        yield Problem(
+            "earlier versions",
+            f"{count} cannot be read whole ({', '.join(ids)}); of {first} {what}",
+            sorted({night for _, _, nights in found for night in nights}),
+            f"{OLD_CURE}, or let go of these and all older ones: dphot gc {path} --older-than AGE",
+            earlier=True,
+        )
+
+
+def _untagged(
+    repo: icechunk.Repository, session: icechunk.Session, done: Callable[[str], None]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Version, damage and nights of whatever is damaged in untagged versions.
+
+    Of each only what its neighbour in time does not share is read: a chunk, or the list of an array's chunks, once
+    in all, as part of the newest version that has it.
+    """
     tagged = {repo.lookup_tag(tag) for tag in repo.list_tags()}
     for commit, neighbour in _neighbours(repo, session):
         if commit.id not in tagged:
-            night = commit.metadata.get("night")
             try:
                 old = repo.readonly_session(snapshot_id=commit.id)
                 new = repo.readonly_session(snapshot_id=neighbour) if neighbour else None
                 for problem in _damage(repo, old, new):
-                    yield replace(
-                        problem, place=f"version {commit.id}: {problem.place}", cure=OLD_CURE, rows=[]
-                    )
+                    yield commit.id, f"{problem.place}: {problem.what}", problem.nights
             except Exception as error:  # what it names of arrays is damaged or gone
-                what = f"cannot be opened: {repository.reason(error)}"
-                yield Problem(f"version {commit.id}", what, [str(night)] if night else [], OLD_CURE)
+                nights = [str(commit.metadata["night"])] if commit.metadata.get("night") else []
+                yield commit.id, f"cannot be opened: {repository.reason(error)}", nights
         done(commit.id)
 
 

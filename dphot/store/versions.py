@@ -161,9 +161,8 @@ def resolve(repo: icechunk.Repository, session: icechunk.Session, path: str, ver
     """
     if version in repo.list_tags():
         return {"tag": version}
-    commits = history(
-        repo, session, everything=True, broken=lambda lost: None
-    )  # what can be read can be named
+    # what can be read can be named
+    commits = history(repo, session, everything=True, broken=lambda lost: None)
     known = [c for c in commits if c.id.startswith(version.upper())]
     if len(version) >= 4 and len(known) == 1:
         return {"snapshot": known[0].id}
