@@ -267,7 +267,7 @@ def _upkeep(add_to: Callable[..., argparse.ArgumentParser]) -> None:
 
     sub = add(
         "check",
-        "whether a store is whole: every chunk, the registry, history, tags, the files it names",
+        "whether a store is whole: every chunk, the registry, all versions in its history, tags, the files it names",
     )
     sub.add_argument("store")
     sub.add_argument(

@@ -20,7 +20,7 @@ from .io.bayer import own_pixels
 from .io.listing import list_files
 from .io.readers import file_digest, read_frame
 from .progress import Progress
-from .store import Problem, Store, health, links, repairs, write_frames
+from .store import Problem, Store, links, older, repairs, write_frames
 from .store.layout import frames_group
 
 Result = dict[str, Any]
@@ -35,7 +35,7 @@ _FILES = ("path", "file_size", "file_time", "digest", "night", "frame_flags")
 
 
 def check(store: Store, files: bool = True, progress: Progress | None = None) -> tuple[list[Problem], Result]:
-    """Look for whatever is wrong with a store, and with its tagged versions; nothing is changed.
+    """Look for whatever is wrong with a store, and with its earlier versions; nothing is changed.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
     Returns
     -------
     problems : list of Problem
-        Each with its place, the nights it belongs to, and a cure.
+        Each with its place, the nights it belongs to, and a cure; what is damaged in earlier versions without a tag
+        is one.
     files : dict
         Number of files that are the `same`; paths of those `changed` and `missing`.
 
@@ -69,7 +70,9 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
         if files:
             problems += _files(store, found, progress, spoilt)
     with progress.bar("tags", len(store.tags), "tag") as bar:
-        problems += health.tagged_problems(store.path, store.session, lambda tag: bar.update())
+        problems += older.tagged_problems(store.path, store.session, lambda tag: bar.update())
+    with progress.bar("versions", None, "version") as bar:
+        problems += older.untagged_problems(store.path, store.session, lambda commit: bar.update())
     return problems, found
 
 
@@ -270,4 +273,6 @@ def problem_lines(problems: list[Problem], found: Mapping[str, Any]) -> list[str
     lines.append(
         f"files: {found['same']} are what they were, {len(found['changed'])} changed, {len(found['missing'])} gone"
     )
-    return lines if problems else [*lines, "the store is whole"]
+    if all(p.earlier for p in problems):
+        lines.append(f"the {'present state' if problems else 'store'} is whole")
+    return lines

@@ -26,12 +26,16 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 def history(arguments: argparse.Namespace) -> Result:
     """`dphot history`"""
     store = Store.open(arguments.store)
-    commits = store.history(everything=True)
+    broken: list[str] = []
+    commits = store.history(everything=True, broken=broken.append)
     names = {id: [name for name, tagged in store.tags.items() if tagged == id] for id in store.tags.values()}
     for commit in commits:
         say(arguments, commit_line(commit, names.get(commit.id, [])))
+    for text in broken:
+        say(arguments, f"the history {text}")
     rows = [{**asdict(c), "time": c.time.isoformat(), "tags": names.get(c.id, [])} for c in commits]
-    return {"store": store.path, "commits": rows}
+    code = StoreError.exit_code if broken else 0
+    return {"store": store.path, "commits": rows, "broken": broken, "exit_code": code}
 
 
 def tag(arguments: argparse.Namespace) -> Result:
@@ -76,7 +80,7 @@ def check(arguments: argparse.Namespace) -> Result:
     if done:
         problems, found = dphot.check(store, arguments.files, progress(arguments))
     say(arguments, "\n".join(problem_lines(problems, found)))
-    code = StoreError.exit_code if problems else 0
+    code = 0 if all(p.earlier for p in problems) else StoreError.exit_code
     return {"store": store.path, "problems": [asdict(p) for p in problems], "files": found, "repaired": done,
             "exit_code": code}  # fmt: skip
 

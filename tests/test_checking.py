@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import dphot
 from dphot.checking import check, problem_lines, repair
-from dphot.store import Store, health
+from dphot.store import Store, health, older
 from dphot.store.layout import frames_group
 
 
@@ -69,11 +70,17 @@ def test_a_damaged_frame_is_named_the_rest_is_readable_and_it_comes_back(store, 
     with pytest.raises(Exception, match="checksum"):
         damaged.frames[name][night].raw[row].load()
 
+    before = damaged.history()[0].id
     (done,) = repair(damaged, problems, found)
     assert night in done and "is restored from its file" in done
-    assert check(damaged)[0] == []
+    (past,), found = check(damaged)
+    assert past.earlier and past.nights == [night] and before in past.what and problem.place in past.what
+    assert problem_lines([past], found)[-1] == "the present state is whole"
     np.testing.assert_array_equal(damaged.frames[name][night].raw, small_store.frames[name][night].raw)
     assert damaged.history()[0].metadata["repaired"] == [done]
+    assert repair(damaged, [past], found) == []
+    damaged.collect(timedelta(0))
+    assert check(damaged)[0] == []
 
 
 def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
@@ -143,6 +150,7 @@ def test_a_commit_that_is_gone(store):
     snapshot.unlink()
     problems, _ = check(Store.open(store.path), files=False)
     assert [p.place for p in problems] == ["history"] and "cannot be read" in problems[0].what
+    assert snapshot.name in problems[0].what and store.history(broken=print)[0].id in problems[0].what
 
 
 def test_tagged_versions_are_read_where_they_are_not_the_present_one(store, monkeypatch):
@@ -164,14 +172,14 @@ def test_tagged_versions_are_read_where_they_are_not_the_present_one(store, monk
     monkeypatch.undo()
     for chunk in earlier:
         flip(chunk)
-    (problem,) = health.tagged_problems(store.path, store.session)
+    (problem,) = older.tagged_problems(store.path, store.session)
     assert problem.place == f"tag v1: photometry/{name}/flux" and "cannot be read" in problem.what
     for chunk in earlier:
         flip(chunk)
     assert repair(store, [problem], {}) == []
     for file in manifests:
         file.rename(file.with_suffix(".aside"))
-    lost = {problem.place for problem in health.tagged_problems(store.path, store.session)}
+    lost = {problem.place for problem in older.tagged_problems(store.path, store.session)}
     assert lost >= {f"tag v1: photometry/{name}/{variable}" for variable in ("flux", "flux_err", "time")}
     for file in manifests:
         file.with_suffix(".aside").rename(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import icechunk
@@ -14,7 +14,7 @@ import zarr
 
 from .. import schema
 from ..errors import DphotError, StoreError
-from . import encodings, layout, opening, repository, versions
+from . import encodings, layout, repository, versions
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Problem:
     """What to do about it."""
     rows: list[int] = field(default_factory=list)
     """Of an array with a time dimension: the rows that cannot be read, as they are stored."""
+    earlier: bool = False
+    """Whether only earlier versions without a tag meet it: the present state is none the worse."""
 
 
 @contextmanager
@@ -56,12 +58,18 @@ def problems(
     yield from damage(session, done)
 
 
+#: What to do about damage that only earlier versions meet.
+OLD_CURE = "nothing of the present state rests on it; put the store's files back from a copy"
+
 #: Of an array the indices of some of its chunks; None: all.
 Part = Callable[[str, zarr.Array], list[tuple[int, ...]] | None]
 
 
 def damage(
-    session: Any, done: Callable[[str], None] = lambda place: None, part: Part = lambda path, array: None
+    session: Any,
+    done: Callable[[str], None] = lambda place: None,
+    part: Part = lambda path, array: None,
+    among: Callable[[str], bool] = lambda path: True,
 ) -> Iterator[Problem]:
     """Read every chunk of every array; yield one problem for each array with chunks that cannot be read.
 
@@ -75,10 +83,12 @@ def damage(
         Called with the path of each array when it is read, for a progress bar.
     part : callable, optional
         Told path and array: the chunks to read, by default all.
+    among : callable, optional
+        Told a path: whether the array is looked at.
     """
     root = repository.root_group(session)
     for path, array in sorted(root.members(max_depth=None)):
-        if isinstance(array, zarr.Array):
+        if isinstance(array, zarr.Array) and among(path):
             chunks = part(path, array)
             bad = list(_unreadable(array) if chunks is None else _unreadable_among(array, chunks))
             if bad:
@@ -115,57 +125,6 @@ def _unreadable_among(
     for index in chunks:
         if why := _error(array, index):
             yield index, why
-
-
-def tagged_problems(
-    path: str, session: icechunk.Session, done: Callable[[str], None] = lambda tag: None
-) -> Iterator[Problem]:
-    """What is wrong with tagged versions, beyond what is wrong with the present state; chunks of both are read once.
-
-    Parameters
-    ----------
-    path : str
-        The store.
-    session : icechunk.Session
-        The present state.
-    done : callable
-        Called with each tag when its version is read.
-    """
-    repo = repository.open_existing(path)
-    for tag in sorted(repo.list_tags()):
-        try:
-            _, tagged = opening.connect(path, tag=tag)
-            if tagged.snapshot_id != session.snapshot_id:
-                for problem in damage(tagged, part=_unshared(repo, tagged, session)):
-                    yield replace(problem, place=f"tag {tag}: {problem.place}", cure=_TAG_CURE, rows=[])
-        except Exception as error:  # its snapshot, or what it names of arrays, is damaged or gone
-            yield Problem(f"tag {tag}", f"cannot be opened: {repository.reason(error)}", cure=_TAG_CURE)
-        done(tag)
-
-
-_TAG_CURE = "nothing of the present state rests on it; put the store's files back from a copy"
-
-
-def _unshared(repo: icechunk.Repository, old: icechunk.Session, new: icechunk.Session) -> Part:
-    """The chunks of an earlier state that a later one does not share."""
-    try:
-        changes = repo.diff(from_snapshot_id=old.snapshot_id, to_snapshot_id=new.snapshot_id)
-    except icechunk.IcechunkError:  # not an ancestor, as after a rollback: whatever is shared is read again
-        return lambda path, array: None
-    root = repository.root_group(new)
-
-    def part(path: str, array: zarr.Array) -> list[tuple[int, ...]] | None:
-        now = root.get(path)
-        key = f"/{path}"
-        if not isinstance(now, zarr.Array) or key in changes.deleted_arrays or key in changes.new_arrays:
-            return None
-        if now.chunks != array.chunks or any(a < b for a, b in zip(now.shape, array.shape, strict=True)):
-            return None
-        grid = [-(-n // size) for n, size in zip(array.shape, array.chunks, strict=True)]
-        changed = (tuple(index) for index in changes.updated_chunks.get(key, ()))
-        return sorted(i for i in changed if all(a < b for a, b in zip(i, grid, strict=True)))
-
-    return part
 
 
 def _error(array: zarr.Array, index: tuple[Any, ...]) -> str:
@@ -251,15 +210,11 @@ def misfits(session: Any) -> Iterator[Problem]:
 
 def history_problems(repo: icechunk.Repository, session: icechunk.Session) -> Iterator[Problem]:
     """Commits that cannot be read, or are not newer than those before them."""
-    newer: versions.Commit | None = None
-    try:
-        for commit in versions.history(repo, session):
-            if newer is not None and commit.time > newer.time:
-                yield Problem(
-                    f"commit {newer.id}",
-                    f"is older than the one before it: the clock stood wrong at {newer.time}",
-                )
-            newer = commit
-    except Exception as error:
-        after = f" before {newer.id}" if newer else ""
-        yield Problem("history", f"cannot be read{after}: {repository.reason(error)}")
+    breaks: list[versions.Break] = []
+    commits = versions.history(repo, session, broken=breaks.append)
+    for newer, commit in itertools.pairwise(commits):
+        if commit.time > newer.time:
+            what = f"is older than the one before it: the clock stood wrong at {newer.time}"
+            yield Problem(f"commit {newer.id}", what)
+    for lost in breaks:
+        yield Problem("history", str(lost), cure=OLD_CURE)

@@ -247,16 +247,17 @@ class Store:
         with repository.errors(self.path):
             return holdings(self.session)
 
-    def history(self, everything: bool = False) -> list[Commit]:
+    def history(self, everything: bool = False, broken: Callable[[str], None] | None = None) -> list[Commit]:
         """The commits up to the state that is open, the newest first.
 
         Parameters
         ----------
         everything : bool
             Also what a rollback left behind, and what `collect` let go; `Commit.state` tells.
+        broken : callable, optional
+            Told, in words, of a commit that cannot be read; the others are given. Else that raises StoreError.
         """
-        with repository.errors(self.path, "its history cannot be read"):
-            return versions.history(self._repo, self.session, everything)
+        return versions.told_history(self._repo, self.session, self.path, everything, broken)
 
     def at(self, version: str) -> Store:
         """The store at another version: a tag, a commit's identity or the beginning of one, or a date.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -50,29 +50,92 @@ class Collected:
     """Bytes of all that was deleted; on a dry run only of what no version holds, as a killed run leaves it."""
 
 
-def history(repo: icechunk.Repository, session: icechunk.Session, everything: bool = False) -> list[Commit]:
-    """The commits up to a session's state, the newest first (see `Store.history`)."""
-    kept = list(_ancestry(repo, session.snapshot_id))
+@dataclass(frozen=True)
+class Break:
+    """Where a history ends before its beginning: a commit that cannot be read, and with it what came before."""
+
+    lost: str
+    """Identity of the commit."""
+    after: Commit | None
+    """The one that came next, which can be read."""
+    why: str
+    """Why it cannot be read."""
+
+    def __str__(self) -> str:
+        where = (
+            f"breaks before commit {self.after.id} of {self.after.time:%Y-%m-%d %H:%M:%S}: "
+            if self.after
+            else ""
+        )
+        return f"{where}commit {self.lost} cannot be read ({self.why}), nor what it alone leads to"
+
+
+#: Told of each break.
+Broken = Callable[[Break], Any]
+
+
+def history(
+    repo: icechunk.Repository,
+    session: icechunk.Session,
+    everything: bool = False,
+    broken: Broken | None = None,
+) -> list[Commit]:
+    """The commits up to a session's state, the newest first (see `Store.history`).
+
+    Where the history breaks, `broken` is told and what can be read is given; without it the error is raised.
+    """
+    kept = list(ancestry(repo, session.snapshot_id, broken))
     if not everything:
         return kept
     seen = {commit.id for commit in kept}
-    for branch in sorted(repo.list_branches()):
-        if branch.startswith(UNDONE):
-            undone = [c for c in _ancestry(repo, repo.lookup_branch(branch)) if c.id not in seen]
-            kept += [replace(commit, state="undone") for commit in undone]
-            seen |= {commit.id for commit in undone}
-    for tag in sorted(repo.list_tags()):  # what a tag alone keeps, once a collection has cut it off
-        own = [commit for commit in _ancestry(repo, repo.lookup_tag(tag)) if commit.id not in seen]
-        kept += own
+    for state, tip in sides(repo):
+        own = [commit for commit in ancestry(repo, tip, broken) if commit.id not in seen]
+        kept += [replace(commit, state=state) for commit in own]
         seen |= {commit.id for commit in own}
     kept += [replace(commit, state="collected") for commit in _log(session) if commit.id not in seen]
     return sorted(kept, key=lambda commit: commit.time, reverse=True)
 
 
-def _ancestry(repo: icechunk.Repository, snapshot: str) -> Iterator[Commit]:
-    for info in repo.ancestry(snapshot_id=snapshot):
-        if info.parent_id is not None:  # the first of all is Icechunk's own, of an empty repository
-            yield Commit(info.id, info.written_at, info.message, encodings.restore(dict(info.metadata)))
+def told_history(
+    repo: icechunk.Repository,
+    session: icechunk.Session,
+    path: str,
+    everything: bool,
+    broken: Callable[[str], None] | None,
+) -> list[Commit]:
+    """The history, with a word on each break of it (see `Store.history`)."""
+    breaks: dict[str, Break] = {}
+    with repository.errors(path, "its history cannot be read"):
+        commits = history(repo, session, everything, lambda lost: breaks.setdefault(lost.lost, lost))
+    for lost in breaks.values():
+        if broken is None:
+            raise StoreError(f"{path}: its history {lost}")
+        broken(str(lost))
+    return commits
+
+
+def sides(repo: icechunk.Repository) -> Iterator[tuple[str, str]]:
+    """State and last commit of what the present state does not rest on: what rollbacks left behind, and tags."""
+    for branch in sorted(repo.list_branches()):
+        if branch.startswith(UNDONE):
+            yield "undone", repo.lookup_branch(branch)
+    for tag in sorted(repo.list_tags()):  # what a tag alone keeps, once a collection has cut it off
+        yield "", repo.lookup_tag(tag)
+
+
+def ancestry(repo: icechunk.Repository, snapshot: str, broken: Broken | None = None) -> Iterator[Commit]:
+    """A commit and those before it, the newest first (see `history`)."""
+    before, commit = snapshot, None
+    try:
+        for info in repo.ancestry(snapshot_id=snapshot):
+            if info.parent_id is not None:  # the first of all is Icechunk's own, of an empty repository
+                metadata = encodings.restore(dict(info.metadata))
+                before, commit = info.parent_id, Commit(info.id, info.written_at, info.message, metadata)
+                yield commit
+    except icechunk.IcechunkError as error:
+        if broken is None:
+            raise
+        broken(Break(before, commit, repository.reason(error)))
 
 
 def _log(session: Any) -> list[Commit]:
@@ -98,7 +161,9 @@ def resolve(repo: icechunk.Repository, session: icechunk.Session, path: str, ver
     """
     if version in repo.list_tags():
         return {"tag": version}
-    known = [c for c in history(repo, session, everything=True) if c.id.startswith(version.upper())]
+    # what can be read can be named
+    commits = history(repo, session, everything=True, broken=lambda lost: None)
+    known = [c for c in commits if c.id.startswith(version.upper())]
     if len(version) >= 4 and len(known) == 1:
         return {"snapshot": known[0].id}
     try:
