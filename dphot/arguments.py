@@ -267,11 +267,14 @@ def _upkeep(add_to: Callable[..., argparse.ArgumentParser]) -> None:
 
     sub = add(
         "check",
-        "whether a store is whole: every chunk, the registry, all versions in its history, tags, the files it names",
+        "whether a store is whole: every chunk, the registry, its history, tagged versions, the files it names",
     )
     sub.add_argument("store")
     sub.add_argument(
         "--files", action=argparse.BooleanOptionalAction, default=True, help="read the files, too"
+    )
+    sub.add_argument(
+        "--versions", action="store_true", help="also read what only versions without a tag hold (slow)"
     )
     sub.add_argument("--repair", action="store_true", help="mend what can be mended, from the raw files")
     sub.add_argument("--moved-to", default=None, metavar="FOLDER", help="with --repair: where the files went")

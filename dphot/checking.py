@@ -34,8 +34,10 @@ _OPENING = ("time", "star", "aperture")
 _FILES = ("path", "file_size", "file_time", "digest", "night", "frame_flags")
 
 
-def check(store: Store, files: bool = True, progress: Progress | None = None) -> tuple[list[Problem], Result]:
-    """Look for whatever is wrong with a store, and with its earlier versions; nothing is changed.
+def check(
+    store: Store, files: bool = True, progress: Progress | None = None, versions: bool = False
+) -> tuple[list[Problem], Result]:
+    """Look for whatever is wrong with a store, and with its tagged versions; nothing is changed.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
         Also read every file that the store names, where it still is.
     progress : Progress, optional
         For bars.
+    versions : bool
+        Also read what only earlier versions without a tag hold: a second or two for each.
 
     Returns
     -------
@@ -71,8 +75,9 @@ def check(store: Store, files: bool = True, progress: Progress | None = None) ->
             problems += _files(store, found, progress, spoilt)
     with progress.bar("tags", len(store.tags), "tag") as bar:
         problems += older.tagged_problems(store.path, store.session, lambda tag: bar.update())
-    with progress.bar("versions", None, "version") as bar:
-        problems += older.untagged_problems(store.path, store.session, lambda commit: bar.update())
+    if versions:
+        with progress.bar("versions", None, "version") as bar:
+            problems += older.untagged_problems(store.path, store.session, lambda commit: bar.update())
     return problems, found
 
 

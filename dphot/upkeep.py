@@ -73,12 +73,13 @@ def check(arguments: argparse.Namespace) -> Result:
     if arguments.moved_to and not arguments.repair:
         raise InputError("--moved-to: give --repair, too")
     store = Store.open(arguments.store)
-    problems, found = dphot.check(store, arguments.files, progress(arguments))
+    looked_at = arguments.files, progress(arguments), arguments.versions
+    problems, found = dphot.check(store, *looked_at)
     done = repair(store, problems, found, arguments.moved_to) if arguments.repair else []
     for line in done:
         say(arguments, line)
     if done:
-        problems, found = dphot.check(store, arguments.files, progress(arguments))
+        problems, found = dphot.check(store, *looked_at)
     say(arguments, "\n".join(problem_lines(problems, found)))
     code = 0 if all(p.earlier for p in problems) else StoreError.exit_code
     return {"store": store.path, "problems": [asdict(p) for p in problems], "files": found, "repaired": done,

@@ -73,14 +73,15 @@ def test_a_damaged_frame_is_named_the_rest_is_readable_and_it_comes_back(store, 
     before = damaged.history()[0].id
     (done,) = repair(damaged, problems, found)
     assert night in done and "is restored from its file" in done
-    (past,), found = check(damaged)
+    assert check(damaged)[0] == []
+    (past,), found = check(damaged, versions=True)
     assert past.earlier and past.nights == [night] and before in past.what and problem.place in past.what
     assert problem_lines([past], found)[-1] == "the present state is whole"
     np.testing.assert_array_equal(damaged.frames[name][night].raw, small_store.frames[name][night].raw)
     assert damaged.history()[0].metadata["repaired"] == [done]
     assert repair(damaged, [past], found) == []
     damaged.collect(timedelta(0))
-    assert check(damaged)[0] == []
+    assert check(damaged, versions=True)[0] == []
 
 
 def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
