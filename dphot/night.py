@@ -141,10 +141,9 @@ class _Night:
         self.client, self.progress = client, progress
         self.reference: xr.Dataset | None = tx.read(REFERENCE) if REFERENCE in tx.root else None
         self.had_reference = self.reference is not None
-        before = tx.read_night(night)
-        self.before: dict[str, Record] = {r["filter"]: r for r in (before or {"series": []})["series"]}
-        cut_short = before is not None and not before.get("complete", True)
-        self.goes_on = cut_short and any(record["frames_used"] for record in self.before.values())
+        before = tx.read_night(night) or {"series": []}
+        self.before: dict[str, Record] = {r["filter"]: r for r in before["series"]}
+        self.goes_on = not before.get("complete", True) and any(r["frames_used"] for r in before["series"])
         """Whether a crash cut the night short: what is left belongs to what is there, the field is the store's."""
         self.records: dict[str, Record] = {}
         self.unaligned: list[other_field.Suspect] = []
@@ -353,9 +352,8 @@ class _Night:
 
     def _another_field(self) -> str:
         """What tells that the frames since the last step show another field; nothing once one of the night matched."""
-        if not self.had_reference or self.goes_on or self.aligned:
+        if self.reference is None or not self.had_reference or self.goes_on or self.aligned:
             return ""
-        assert self.reference is not None
         return other_field.shown_by(self.unaligned, self.reference, self.config, self.client, self.steps)
 
     def _is_due(self) -> bool:
