@@ -108,7 +108,7 @@ def _wait(parser: argparse.ArgumentParser) -> None:
 
 def _curve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default=None, metavar="INDEX|X,Y|RA,DEC",
-                        help=f"{TARGET} [what reduce was told, or the brightest star]")  # fmt: skip
+                        help=f"{TARGET} [what reduce was told, or the brightest star measured well]")  # fmt: skip
     parser.add_argument("--filter", default=None, help="needed where the store holds several")
     parser.add_argument("--comparisons", default=None, metavar="I,J,...", help="comparison stars [automatic]")
     parser.add_argument("--exclude", default=None, metavar="I,J,...", help="stars never used as comparison")

@@ -63,6 +63,26 @@ def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
     return nearest
 
 
+def default_star(obs: xr.Dataset, points: np.ndarray) -> int:
+    """Index of the star that is meant where none is named: the reduction's target, or the brightest measured well.
+
+    Parameters
+    ----------
+    obs : xarray.Dataset
+        Photometry.
+    points : array, shape (star,)
+        In how many frames each star is measured well.
+
+    Raises
+    ------
+    InputError
+        If the reduction's target is not there.
+    """
+    told = str(obs.attrs.get("target", ""))
+    # stars come in order of brightness, and the first may be saturated all night
+    return find_star(obs, told) if told else int(np.argmax(points >= PRESENT * points.max()))
+
+
 def _pixel_scale(obs: xr.Dataset) -> float:
     """Arcseconds of a pixel, from the stars' positions on frame and sky; 0 with fewer than two stars."""
     ra, dec = obs.star_ra.values, obs.star_dec.values
@@ -86,7 +106,8 @@ def differential(
     obs : xarray.Dataset
         Photometry of one filter, as ``dphot.open(store).photometry[filter]``.
     target : int, str or (float, float), optional
-        The target (see `find_star`); by default the one the reduction was told, or the brightest star.
+        The target (see `find_star`); by default the one the reduction was told, or the brightest star that is
+        measured well.
     comparisons : sequence of int, optional
         Comparison stars; by default all that are measured well, weighted by how steady they are.
     aperture : int, optional
@@ -113,10 +134,8 @@ def differential(
     Broeg, Fernandez and Neuhaeuser 2005, AN 326, 134.
     """
     validate(obs, PHOTOMETRY, ("flux", "flux_err", "flags", "frame_flags"))
-    if target is None:
-        target = str(obs.attrs.get("target", "")) or 0
-    star = find_star(obs, target)
     fluxes = _Fluxes(obs)
+    star = default_star(obs, fluxes.points()) if target is None else find_star(obs, target)
     points = int(np.count_nonzero(np.isfinite(fluxes.of_star(star)).any(axis=1)))
     if points < 3:
         raise InputError(
@@ -179,6 +198,13 @@ class _Fluxes:
     def of_star(self, star: int) -> np.ndarray:
         """Fluxes (time, aperture) of one star."""
         return np.where(self.lost[:, None], np.nan, self.flux[:, :, star])
+
+    def points(self) -> np.ndarray:
+        """In how many frames each star is measured well in an aperture at least: (star,)."""
+        there = np.zeros(self.good.shape, bool)
+        for a in range(self.flux.shape[1]):
+            there |= np.isfinite(self.flux[:, a])
+        return np.count_nonzero(there & self.good, axis=0)
 
     def parts(self, a: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fluxes, and the two parts of their variance: what goes as 1 / gain, and the rest; (time, 1, star).

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from .differential import find_star
+from .differential import default_star, find_star
 from .errors import InputError
 from .flags import LOST, UNFIT
 from .kernels import nightly
@@ -45,7 +45,8 @@ def light_curve(
     store : Store
         The store.
     target : int, str or (float, float), optional
-        The target (see `dphot.differential.find_star`); by default that of the reduction, or the brightest star.
+        The target (see `dphot.differential.find_star`); by default that of the reduction, or the brightest star that is
+        measured well.
     filter : str, optional
         Needed where the store holds several.
     aperture : int, optional
@@ -72,8 +73,11 @@ def light_curve(
             f"filter {filter!r}: {store.path} holds {', '.join(map(repr, names)) or 'no photometry'}"
         )
     obs = store.photometry[filter]
-    star = find_star(obs, str(obs.attrs.get("target", "")) or 0 if target is None else target)
     nights = store.ensemble[filter]
+    if target is None:
+        star = default_star(obs, nights["points"].values.max(axis=1).sum(axis=0))
+    else:
+        star = find_star(obs, target)
     if aperture is None:
         aperture = _best(nights, star)
     elif not 0 <= aperture < obs.sizes["aperture"]:

@@ -136,4 +136,17 @@ def test_the_target_of_the_reduction_is_the_default(obs):
     obs, truth = obs
     star = star_at(obs, truth, 3)
     told = obs.assign_attrs(target=f"{float(obs.star_x[star]):.1f},{float(obs.star_y[star]):.1f}")
-    assert dphot.differential(told).attrs["target"] == star and dphot.differential(obs).attrs["target"] == 0
+    assert dphot.differential(told).attrs["target"] == star
+
+
+def test_without_one_it_is_the_brightest_star_that_is_measured_well(obs):
+    """Not one that is saturated, or leaves the field, in most of the night."""
+    obs = obs[0].copy(deep=True)
+    assert (obs["flags"][:, 0] & int(StarFlag.SATURATED)).all() and dphot.differential(obs).attrs[
+        "target"
+    ] == 1
+    obs["flux"][:12, :, 1] = np.nan
+    assert dphot.differential(obs).attrs["target"] == 2
+    obs["flags"][:] = int(StarFlag.SATURATED)  # all alike
+    with pytest.raises(InputError, match="no star is left"):
+        dphot.differential(obs)

@@ -70,6 +70,14 @@ def test_choices(two_nights):
     )
 
 
+def test_without_a_target_it_is_the_star_of_differential(two_nights, tmp_path):
+    """The brightest measured well: in a camera that saturates earlier the second, by both ways."""
+    early = dphot.reduce(two_nights, tmp_path / "early.dphot", workers=0, stack=False, saturation=7000)
+    for store, star in ((two_nights, 0), (early, 1)):
+        (obs,) = store.photometry.values()
+        assert dphot.light_curve(store).attrs["target"] == dphot.differential(obs).attrs["target"] == star
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"target": 999}, "no star 999"), ({"aperture": 99}, "no aperture 99"), ({"filter": "z"}, "holds"),
     ({"comparisons": [999]}, "no stars"), ({"comparisons": [0], "target": 0}, "no star is left"),
