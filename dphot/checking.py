@@ -48,7 +48,7 @@ def check(
     progress : Progress, optional
         For bars.
     versions : bool
-        Also read what only earlier versions without a tag hold: a second or two for each.
+        Also read what only earlier versions without a tag hold: half a second or so for each.
 
     Returns
     -------

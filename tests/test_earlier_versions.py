@@ -99,6 +99,25 @@ def test_what_only_untagged_versions_use_is_told_once_and_let_go(store, part, tm
     assert problems(store) == [] and store.photometry["r"].sizes["time"] == 15
 
 
+def test_a_list_of_chunks_that_grew_is_looked_at_in_the_version_before(store):
+    """Of which no chunk is read: the next version shares them all."""
+    before = files(store, "manifests")
+    with store.transaction("a chunk a row") as tx:
+        tx.root.create_array("masters/x/dark", shape=(3, 2), chunks=(1, 2), dtype="f8")[:] = 1.5
+    (mine,) = files(store, "manifests").items() - before.items()
+    with store.transaction("another row") as tx:
+        dark = tx.root["masters/x/dark"]
+        dark.resize((4, 2))
+        dark[3:] = 2.5
+    version = store.history()[1].id
+    assert problems(store) == []
+    halve(mine[1])
+    (problem,) = older.untagged_problems(store.path, store.session)
+    assert problem.what.startswith(
+        f"1 version cannot be read whole ({version}); of {version} masters/x/dark: "
+    )
+
+
 def test_chunks_are_read_once(store, monkeypatch):
     read, error = [], health._error
     monkeypatch.setattr(health, "_error", lambda array, index: read.append(array.path) or error(array, index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import icechunk
 import numpy as np
 import zarr
+from zarr.core.sync import sync
 
 from .. import schema
 from ..errors import DphotError, StoreError
@@ -116,15 +118,24 @@ def _unreadable(array: zarr.Array) -> Iterator[tuple[tuple[int, ...], str]]:
 def _unreadable_among(
     array: zarr.Array, chunks: list[tuple[int, ...]]
 ) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Those of some chunks that cannot be read; that all can be found is seen without reading them."""
+    """Those of some chunks that cannot be read; that all can be found is seen by asking each list of chunks for one."""
     try:
-        _ = array.nchunks_initialized
+        sync(_ask_each_list(array))
     except Exception as error:
         yield (0,) * array.ndim, repository.reason(error)
         return
     for index in chunks:
         if why := _error(array, index):
             yield index, why
+
+
+async def _ask_each_list(array: zarr.Array) -> None:
+    """Ask for a chunk of each list of chunks of an array; one that is damaged raises."""
+    index = (0,) * array.ndim
+    rows = range(0, -(-array.shape[0] // array.chunks[0]), repository.MANIFEST_TIME) if index else ()
+    places = [(row, *index[1:]) for row in rows] or [index]
+    keys = [array.metadata.encode_chunk_key(place) for place in places]
+    await asyncio.gather(*((array.store_path / key).exists() for key in keys))
 
 
 def _error(array: zarr.Array, index: tuple[Any, ...]) -> str:

@@ -19,7 +19,7 @@ from . import layout
 BRANCH = "main"
 #: Chunk references of a photometry array are kept in files of this many time chunks, or every commit would
 #: rewrite the references of all nights.
-_MANIFEST_TIME = 16
+MANIFEST_TIME = 16
 
 # Icechunk warns on each local repository that concurrent commits are unsafe there; dphot holds a lock.
 # It also preloads manifests in the background, and logs an error where the store is replaced meanwhile.
@@ -89,7 +89,7 @@ def create(path: str) -> icechunk.Repository:
     config = icechunk.RepositoryConfig.default()
     photometry = ManifestSplitCondition.path_matches(f"^/{layout.PHOTOMETRY}/")
     split = ManifestSplittingConfig.from_dict(
-        {photometry: {ManifestSplitDimCondition.DimensionName("time"): _MANIFEST_TIME}}
+        {photometry: {ManifestSplitDimCondition.DimensionName("time"): MANIFEST_TIME}}
     )
     config.manifest = icechunk.ManifestConfig(splitting=split)
     # Icechunk 2 reads and writes version 1; Icechunk 1, on another machine of the same group, only that
