@@ -128,7 +128,7 @@ def gc(arguments: argparse.Namespace) -> Result:
     if arguments.dry_run:
         say(arguments, f"{count} would go; nothing is deleted")
     else:
-        say(arguments, f"{count} went, {gone.bytes / 2**20:.1f} MiB")
+        say(arguments, f"{count} went, {(gone.bytes or 0) / 2**20:.1f} MiB")
     return {"store": arguments.store, "commits": [c.id for c in gone.commits], "bytes": gone.bytes}
 
 

@@ -46,8 +46,9 @@ class Collected:
 
     commits: list[Commit]
     """Versions that can no longer be read."""
-    bytes: int
-    """Bytes of all that was deleted; on a dry run only of what no version holds, as a killed run leaves it."""
+    bytes: int | None
+    """Bytes of all that was deleted; on a dry run only of what no version holds, as a killed run leaves it: None where
+    damage hides that."""
 
 
 @dataclass(frozen=True)
@@ -237,13 +238,23 @@ def collect(
         if [c.id for c in old] == [tip]:
             old = []  # the state that is open stays; where others go, the commit that lists them takes its place
         if dry_run:
-            return Collected(old, repo.garbage_collect(before, dry_run=True).bytes_deleted)
+            try:
+                return Collected(old, repo.garbage_collect(before, dry_run=True).bytes_deleted)
+            except icechunk.IcechunkError:
+                return Collected(old, None)
         for branch in left:
             repo.delete_branch(branch)
         if old:
             _write_log(repo, [replace(c, state="") for c in old])
             repo.expire_snapshots(older_than=before)
-        return Collected(old, repo.garbage_collect(before).bytes_deleted)
+        try:
+            return Collected(old, repo.garbage_collect(before).bytes_deleted)
+        except icechunk.IcechunkError as error:
+            raise StoreError(
+                f"{path}: {len(old)} versions went, but nothing is deleted: a list of chunks of a version that is kept "
+                f"cannot be read ({repository.reason(error)}). `dphot check {path} --versions` names the version: put "
+                "the store's files back from a copy, or give an age that lets it go"
+            ) from error
 
 
 def _made(branch: str) -> datetime:
