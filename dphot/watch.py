@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -17,6 +17,7 @@ from .io.frames import FrameTable, scan
 from .progress import Progress
 from .reduction import reduce
 from .store import Store
+from .summaries import Result, series_records, shortcoming_lines
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -122,7 +123,7 @@ def watch(
         raise InputError(f"{folder}: no such folder; give the one that the camera writes to")
     stop, progress = stop or Event(), progress or Progress()
     where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "client": client}
-    arrivals, given, added = Arrivals(patience), set[tuple[Any, ...]](), 0
+    arrivals, given, told, added = Arrivals(patience), set[tuple[Any, ...]](), set[str](), 0
     last_commit = clock.monotonic()
     progress.say(f"watching {folder}")
     while True:
@@ -135,7 +136,12 @@ def watch(
         if due and any(r["type"] == "light" or r["error"] for r in new):
             frames: int | None = 0
             try:
-                frames = _add(store, FrameTable.from_records(whole), where, settings, ending, progress)
+                table = FrameTable.from_records(whole)
+                frames, nights = _add(store, table, where, settings, ending, progress)
+                lines = [line for line in shortcoming_lines(nights) if line not in told]
+                told.update(lines)
+                if lines:
+                    progress.say("\n".join(lines))
             except InputError as error:
                 # These frames do not fit; the next may.
                 progress.say(f"not added: {in_words(error)}")
@@ -180,14 +186,18 @@ def _add(
     settings: dict[str, Any],
     ending: bool,
     progress: Progress,
-) -> int | None:
-    """Add frames, to a new store where there is none; how many, or None where there are too few to begin with."""
+) -> tuple[int | None, Sequence[Result]]:
+    """Add frames, to a new store where there is none; how many, and the records of their nights and filters.
+
+    None where there are too few to begin with.
+    """
     if Store.exists(store):
-        return append(store, table, **where, progress=progress, **settings).frames
+        done = append(store, table, **where, progress=progress, **settings)
+        return done.frames, done.records
     if len(table.good.lights) < FIRST_LIGHTS and not ending:
-        return None
-    made = reduce(table, store, **where, progress=progress, **settings)
-    return sum(series["frames"] for night in made.nights for series in night["series"])
+        return None, []
+    records = series_records(reduce(table, store, **where, progress=progress, **settings))
+    return sum(record["frames"] for record in records), records
 
 
 def _report(on_commit: Callable[[Store], None], store: Store, progress: Progress) -> None:

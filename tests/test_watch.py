@@ -20,6 +20,7 @@ import dphot
 from dphot import cli
 from dphot.errors import InputError
 from dphot.flags import FrameFlag
+from dphot.progress import Progress
 from dphot.watch import Arrivals, watch
 
 
@@ -74,6 +75,36 @@ def test_a_stop_takes_in_what_is_there_and_a_second_watch_finds_nothing_new(smal
     watched = dphot.open(store).photometry["r"].load()
     assert seen == [8] and ended == [{}]
     np.testing.assert_array_equal(watched.flux, at_once.flux)
+
+
+def test_what_calibration_lacks_is_said_once_in_a_night(small_night, tmp_path, capsys):
+    camera, stop, commits = tmp_path / "camera", Event(), []
+    lights = lights_of(small_night)
+    without = shutil.ignore_patterns("flat*", *(path.name for path in lights[5:]))
+    shutil.copytree(small_night, camera, ignore=without)
+
+    def reported(opened):
+        commits.append(opened)
+        for path in lights[5:]:
+            shutil.copy(path, camera)
+        if len(commits) == 2:
+            stop.set()
+
+    progress = Progress(bars=False, lines=True)
+    assert (
+        watch(
+            tmp_path / "w.dphot",
+            camera,
+            every=0.0,
+            poll=0.05,
+            stop=stop,
+            on_commit=reported,
+            progress=progress,
+        )
+        == 8
+    )
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "calibration missing: flat" in line]
+    assert "filter r" in line
 
 
 def test_files_that_may_be_half_written_are_named_at_the_end(small_night, tmp_path, capsys):
