@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,10 @@ from icechunk import ManifestSplitCondition, ManifestSplitDimCondition, Manifest
 from ..errors import StoreError
 from ..io.bucket import endpoint, region
 from . import layout
+
+# A process that ends within a millisecond of a read would abort now and then: a thread of Icechunk that has just
+# brought a chunk hands it over while the interpreter takes itself apart. It is given the time.
+atexit.register(time.sleep, 0.02)
 
 BRANCH = "main"
 #: Chunk references of a photometry array are kept in files of this many time chunks, or every commit would
