@@ -155,16 +155,17 @@ def differential(
         found = fluxes.compare(a, use[a], star, gain[0] if gain else np.nan)
         diff[:, a], diff_err[:, a] = found.diff[:, 0], found.diff_err[:, 0]
         artificial[:, a], weight[a] = found.artificial[:, 0, star], found.weights[0]
+    nights = _nights(obs)
     if aperture is None:
-        aperture = int(scatter.best_aperture(diff[:, :, star]))
+        aperture = _best_aperture(diff[:, :, star], nights, star)
     ds = obs.assign(
         diff_flux=(("time", "aperture", "star"), diff),
         diff_err=(("time", "aperture", "star"), diff_err),
         artificial=(("time", "aperture"), artificial),
         weight=(("aperture", "star"), weight),
-        scatter=("aperture", scatter.point_scatter(diff[:, :, star])),
+        scatter=("aperture", scatter.point_scatter(diff[:, :, star], nights)),
     )
-    ds["night_level"] = ("time", "aperture"), nightly.night_levels(_nights(ds), diff[:, :, star])
+    ds["night_level"] = ("time", "aperture"), nightly.night_levels(nights, diff[:, :, star])
     used = np.flatnonzero(weight[aperture] > 0)
     ds.attrs.update(
         target=star,
@@ -179,7 +180,17 @@ def differential(
 
 
 def _nights(ds: xr.Dataset) -> np.ndarray:
-    return ds["night"].values if "night" in ds else np.full(ds.sizes["time"], "")
+    return ds["night"].values.astype(str) if "night" in ds else np.full(ds.sizes["time"], "")
+
+
+def _best_aperture(curves: np.ndarray, nights: np.ndarray, star: int) -> int:
+    points = np.isfinite(curves).sum(axis=0).max()
+    if points < 3:
+        raise InputError(
+            f"target: the light curve of star {star} has {points} points in its fullest aperture, of {len(curves)} "
+            "frames; it needs three"
+        )
+    return int(scatter.best_aperture(curves, nights))
 
 
 class _Fluxes:
@@ -189,6 +200,7 @@ class _Fluxes:
         self.flux, self.flux_err = obs.flux.values, obs.flux_err.values
         self.lost = (obs.frame_flags.values & int(LOST)) != 0
         self.good = ((obs.flags.values & int(UNFIT)) == 0) & ~self.lost[:, None]
+        self.nights = _nights(obs)
         self.twinkling = np.nan_to_num(obs.scintillation.values)[:, None]
         #: What gives the variance of an empty aperture; only where the gain is not known: e- else hold all there is.
         self.empty = None
@@ -231,7 +243,7 @@ class _Fluxes:
 
     def scatter(self, found: ensemble.Ensemble, stars: np.ndarray) -> np.ndarray:
         """Point-to-point scatter (star,) of good points in one aperture."""
-        return scatter.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars])
+        return scatter.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars], self.nights)
 
     def steady(self, star: int) -> np.ndarray:
         """Stars measured well in most of the frames in which the target is: bool (aperture, star)."""

@@ -74,10 +74,16 @@ def light_curve(
         )
     obs = store.photometry[filter]
     nights = store.ensemble[filter]
+    measured = nights["points"].values.max(axis=1).sum(axis=0)
     if target is None:
-        star = default_star(obs, nights["points"].values.max(axis=1).sum(axis=0))
+        star = default_star(obs, measured)
     else:
         star = find_star(obs, target)
+    if not measured[star]:
+        raise InputError(
+            f"target: star {star} is measured well in no frame, as one that is saturated is not; "
+            "dphot.differential takes it all the same"
+        )
     if aperture is None:
         aperture = _best(nights, star)
     elif not 0 <= aperture < obs.sizes["aperture"]:
@@ -107,7 +113,7 @@ def light_curve(
         diff_err=(cube, diff_err[:, None]),
         artificial=(("time", "aperture"), artificial[:, [star]]),
         weight=(("aperture", "star"), judged.weight[None]),
-        scatter=("aperture", point_scatter(diff[:, [star]])),
+        scatter=("aperture", point_scatter(diff[:, [star]], one.night.values.astype(str))),
     )
     ds["night_level"] = ("time", "aperture"), nightly.night_levels(ds.night.values, diff[:, [star]])
     used = np.flatnonzero(judged.weight > 0)

@@ -18,13 +18,15 @@ Array = NDArray[np.float64]
 WINSOR = 4.0
 
 
-def best_aperture(diff: ArrayLike) -> int:
+def best_aperture(diff: ArrayLike, nights: ArrayLike | None = None) -> int:
     """The aperture whose light curve scatters least from point to point.
 
     Parameters
     ----------
     diff : array_like, shape (nt, na)
         Differential fluxes of one star, in the order of time.
+    nights : array_like, shape (nt,), optional
+        The night of each point (see `point_scatter`).
 
     Returns
     -------
@@ -38,7 +40,7 @@ def best_aperture(diff: ArrayLike) -> int:
     InputError
         Where no aperture has three points.
     """
-    scatter = point_scatter(diff)
+    scatter = point_scatter(diff, nights)
     points = np.isfinite(np.asarray(diff, dtype=np.float64)).sum(axis=0)
     if not np.isfinite(scatter).any():
         raise InputError("no aperture has three measured points: give more frames or another star to `diff`")
@@ -46,24 +48,29 @@ def best_aperture(diff: ArrayLike) -> int:
     return int(np.argmin(np.where(complete & np.isfinite(scatter), scatter, np.inf)))
 
 
-def point_scatter(diff: ArrayLike) -> Array:
+def point_scatter(diff: ArrayLike, nights: ArrayLike | None = None) -> Array:
     """Point-to-point scatter of light curves: robust, untouched by slow variation.
 
     Parameters
     ----------
     diff : array_like, shape (nt, na)
         Differential fluxes of one star, in the order of time.
+    nights : array_like, shape (nt,), optional
+        The night of each point; by default all are of one.
 
     Returns
     -------
     ndarray of float64, shape (na,)
         Robust standard deviation of the differences between consecutive measured points over the root of 2,
-        relative to the median flux: the noise of one point where it is white. NaN with fewer than three
-        points.
+        relative to the median flux: the noise of one point where it is white. Differences from one night to the next
+        do not count, unless there are fewer than two others. NaN with fewer than three points.
     """
     curves = np.atleast_2d(np.asarray(diff, dtype=np.float64).T)
     out = np.full(len(curves), np.nan)
-    _point_scatters(frozen(curves), out)
+    of = (
+        np.zeros(curves.shape[1]) if nights is None else np.unique(np.asarray(nights), return_inverse=True)[1]
+    )
+    _point_scatters(frozen(curves), frozen(of, np.int64), out)
     return out
 
 
@@ -113,10 +120,13 @@ def typical_of(squares, room):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def variance_of(values, middle, away, room):  # type: ignore[no-untyped-def]
-    """`variance` of finite values (n,) about their median `middle`; `away` and `room` (at least n,) are overwritten."""
+def variance_of(values, middle, away, room, least=3):  # type: ignore[no-untyped-def]
+    """`variance` of finite values (n,) about their median `middle`; `away` and `room` (at least n,) are overwritten.
+
+    NaN of fewer than `least`, which is 2 or more.
+    """
     n = len(values)
-    if n <= 2:
+    if n < least:
         return math.nan
     for t in range(n):
         away[t] = abs(values[t] - middle)
@@ -175,17 +185,31 @@ def _variances(rows, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _point_scatters(curves, out):  # type: ignore[no-untyped-def]
+def _point_scatters(curves, nights, out):  # type: ignore[no-untyped-def]
     nt = curves.shape[1]
     room, spare, away = np.empty(nt), np.empty(nt), np.empty(nt)
     for k in range(len(curves)):
-        values = _finite(curves[k], room)
-        n = len(values)
-        middle = selected_median(values, spare)
-        if n >= 3 and middle > 0:
-            for t in range(n - 1):
-                values[t] = values[t + 1] / middle - values[t] / middle
-            steps = values[: n - 1]
+        middle = selected_median(_finite(curves[k], room), spare)
+        if not middle > 0:
+            continue
+        n = _steps(curves[k], nights, middle, True, room)
+        if n < 2:
+            n = _steps(curves[k], nights, middle, False, room)
+        if n >= 2:
+            steps = room[:n]
             # the mean of the differences, which the variance takes off, is that of the ends alone
-            about = variance_of(steps, selected_median(steps, spare), away, spare)
-            out[k] = math.sqrt(about * (n - 2) / (n - 1) / 2)
+            about = variance_of(steps, selected_median(steps, spare), away, spare, 2)
+            out[k] = math.sqrt(about * (n - 1) / n / 2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _steps(curve, nights, middle, within, out):  # type: ignore[no-untyped-def]
+    """Differences between consecutive finite points over `middle`, in `out`; how many. `within`: in one night only."""
+    n, last = 0, -1
+    for t in range(len(curve)):
+        if math.isfinite(curve[t]):
+            if last >= 0 and (not within or nights[t] == nights[last]):
+                out[n] = curve[t] / middle - curve[last] / middle
+                n += 1
+            last = t
+    return n

@@ -17,6 +17,24 @@ def test_point_scatter_is_that_of_white_noise(frames):
     assert np.mean(point_scatter(7 * waved) ** 2) == pytest.approx(1e-6, rel=0.03)
 
 
+def test_steps_from_night_to_night_do_not_count():
+    """A star that varies by 30 % between nights of three points, which scatter by 1 ppt."""
+    rng = np.random.default_rng(5)
+    night = np.repeat(np.arange(400), 3)
+    curves = (1 + 0.3 * rng.standard_normal(400))[night, None] * (1 + 1e-3 * rng.standard_normal((1200, 4)))
+    assert point_scatter(curves).min() > 3e-3
+    assert np.median(point_scatter(curves, night)) == pytest.approx(1e-3, rel=0.1)
+    curves[:, 1:] *= 1 + 5e-3 * rng.standard_normal((1200, 3))
+    assert best_aperture(curves, night.astype(str)) == 0
+    # nights of one point have no other steps
+    np.testing.assert_array_equal(point_scatter(curves, np.arange(1200)), point_scatter(curves))
+
+
+def test_three_points_have_a_scatter():
+    np.testing.assert_allclose(point_scatter([1.0, 1.1, 1.0, np.nan]), 0.1 / np.sqrt(2))
+    assert np.isnan(point_scatter([1.0, np.nan, 1.1])).all()
+
+
 def test_median_leaves_out_nan_by_row():
     rng = np.random.default_rng(2)
     values = rng.standard_normal((40, 11))
