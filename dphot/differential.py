@@ -17,6 +17,8 @@ from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
 #: A comparison star is good in at least this share of the frames that the target is measured in.
 PRESENT = 0.8
+#: Of fewer steps within the nights chance would choose the aperture.
+STEPS = 6
 #: Rounds in which the gain from the stars' scatter and the ensemble's own noise settle.
 GAIN_ROUNDS = 8
 
@@ -111,7 +113,8 @@ def differential(
     comparisons : sequence of int, optional
         Comparison stars; by default all that are measured well, weighted by how steady they are.
     aperture : int, optional
-        The aperture to show; by default that with the least point-to-point scatter of the target.
+        The aperture to show; by default that with the least point-to-point scatter of the target, or with its least
+        error where there are too few points in the nights to tell.
     exclude : sequence of int
         Stars never used as comparison.
 
@@ -157,7 +160,7 @@ def differential(
         artificial[:, a], weight[a] = found.artificial[:, 0, star], found.weights[0]
     nights = _nights(obs)
     if aperture is None:
-        aperture = _best_aperture(diff[:, :, star], nights, star)
+        aperture = _best_aperture(diff[:, :, star], diff_err[:, :, star], nights, star)
     ds = obs.assign(
         diff_flux=(("time", "aperture", "star"), diff),
         diff_err=(("time", "aperture", "star"), diff_err),
@@ -183,14 +186,22 @@ def _nights(ds: xr.Dataset) -> np.ndarray:
     return ds["night"].values.astype(str) if "night" in ds else np.full(ds.sizes["time"], "")
 
 
-def _best_aperture(curves: np.ndarray, nights: np.ndarray, star: int) -> int:
-    points = np.isfinite(curves).sum(axis=0).max()
-    if points < 3:
+def _best_aperture(curves: np.ndarray, errors: np.ndarray, nights: np.ndarray, star: int) -> int:
+    """The aperture in which the target scatters least; where there are too few points to tell, of the least error."""
+    finite = np.isfinite(curves)
+    points = finite.sum(axis=0)
+    if points.max() < 3:
         raise InputError(
-            f"target: the light curve of star {star} has {points} points in its fullest aperture, of {len(curves)} "
-            "frames; it needs three"
+            f"target: the light curve of star {star} has {points.max()} points in its fullest aperture, of "
+            f"{len(curves)} frames; it needs three"
         )
-    return int(scatter.best_aperture(curves, nights))
+    there = finite.any(axis=1)
+    if np.count_nonzero(nights[there][1:] == nights[there][:-1]) >= STEPS:
+        return int(scatter.best_aperture(curves, nights))
+    complete = points >= 0.9 * points.max()
+    with np.errstate(invalid="ignore"):
+        error = np.where(finite & complete, np.abs(errors / curves), np.inf)
+    return int(np.argmin(np.median(np.where(np.isnan(error), np.inf, error), axis=0)))
 
 
 class _Fluxes:

@@ -132,6 +132,26 @@ def test_too_few_frames_are_said(obs, rows):
         dphot.differential(obs[0].isel(time=slice(0, rows)), target=1)
 
 
+def test_of_three_frames_the_errors_tell_the_aperture(obs):
+    """Two steps are the least in an aperture by chance; many nights of a frame or two have no more."""
+    few = obs[0].isel(time=slice(0, 3))
+    lc = dphot.differential(few, target=1)
+    error = np.median(lc.diff_err.values[:, :, 1] / lc.diff_flux.values[:, :, 1], axis=0)
+    assert lc.attrs["aperture"] == np.nanargmin(error) and np.isfinite(
+        lc.scatter.values[lc.attrs["aperture"]]
+    )
+    nights = obs[0].assign(night=("time", np.arange(24).astype(str).astype(object)))
+    whole, apart = (dphot.differential(one, target=3) for one in (obs[0], nights))
+    error = np.nanmedian(apart.diff_err.values[:, :, 3] / apart.diff_flux.values[:, :, 3], axis=0)
+    assert apart.attrs["aperture"] == np.nanargmin(error) != whole.attrs["aperture"]
+    gone = few.copy(deep=True)
+    gone["flux"][0, ::2, 1] = gone["flux"][1, 1::2, 1] = np.nan
+    with pytest.raises(
+        InputError, match="star 1 has 2 points in its fullest aperture, of 3 frames; it needs three"
+    ):
+        dphot.differential(gone, target=1)
+
+
 def test_the_target_of_the_reduction_is_the_default(obs):
     obs, truth = obs
     star = star_at(obs, truth, 3)
