@@ -13,10 +13,13 @@ from . import __version__
 from .config import FREE_IN_APPEND, FREE_IN_REDO, Config, descriptions
 from .errors import InputError
 
-TARGET = "star index; x,y in pixels of the reference; or ra,dec (02:04:10.3,+46:41:16 or 31.04d,46.69d)"
+TARGET = (
+    "star index; x,y in pixels of the trimmed reference; or ra,dec (02:04:10.3,+46:41:16 or 31.04d,46.69d)"
+)
 VERSION = "a tag, a commit (or the beginning of one), or a date"
 FLAGS = """The CSV has one row for each frame, those that were not measured with empty values: jd_utc and
-bjd_tdb (mid-exposure), diff_flux, diff_err, airmass, fwhm, dx, dy (px), sky (e-/px), flags: the star's bits
+bjd_tdb (mid-exposure), diff_flux, diff_err, airmass, fwhm, dx, dy (px), sky (e-/px,
+or ADU/px where the gain is not known), flags: the star's bits
 (1 saturated, 2 edge, 4 bad pixel, 8 neighbour, 16 cosmic ray, 32 non-linear, 64 not finite), plus 65536
 times the frame's (1 unreadable, 2 not aligned, 4 few stars, 8 cloud, 16 time not known, 32 calibration
 missing)."""

@@ -107,7 +107,7 @@ def export(
     aperture: int | None = None,
     exclude: Sequence[int] = (),
 ) -> str:
-    """Write the measurements of one filter, with the differential light curves, in another format.
+    """Write the measurements of one filter, with the differential light curves where there are any, in another format.
 
     Parameters
     ----------
@@ -141,7 +141,12 @@ def export(
             f"{str(output)!r} names no format; give --format, one of {', '.join(ENDINGS.values())}"
         )
     refuse_existing(output, overwrite)
-    lc = differential(obs.load(), target, comparisons, aperture, exclude)
+    try:
+        lc = differential(obs.load(), target, comparisons, aperture, exclude)
+    except InputError:
+        if kind in ("csv", "phot") or target is not None or comparisons or exclude or aperture is not None:
+            raise
+        lc = obs  # of a frame or two there is no light curve, and nobody asked for one
     write: dict[str, Callable[[Path], Any]] = {
         "csv": lambda path: light_curve(lc).to_csv(path, index=False),
         "parquet": lambda path: write_parquet(lc, path),

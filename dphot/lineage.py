@@ -251,7 +251,7 @@ def lineage_lines(result: Mapping[str, Any]) -> list[str]:
         f"  frame {f['path']}",
         f"    sha256 {f['digest'] or 'none'}; {file}",
     ]
-    lines += [f"    {', '.join(f['flags'])}: {f['note']}".rstrip(": ")] if f["flags"] or f["note"] else []
+    lines += [f"    {what}" for what in (", ".join(f["flags"]), f["note"]) if what]
     if star := result.get("star"):
         best = (
             int(np.nanargmax(np.divide(star["flux"], star["flux_err"])))

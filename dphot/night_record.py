@@ -140,10 +140,11 @@ def site_missing(
     site: Mapping[str, Any], light: Record, reference: Mapping[str, Any]
 ) -> list[dict[str, str]]:
     """What is not known of the telescope, and what that costs; the reference's attributes tell the gain in use."""
+    airmass = "no airmass" if _unknown(light["airmass"]) else "airmass is taken from the headers"
     costs = {
-        "latitude": "airmass is taken from the headers; barycentric times are up to 21 ms off",
-        "longitude": "nights are split at noon UTC; airmass is taken from the headers",
-        "ra": "no barycentric time and no airmass",
+        "latitude": f"{airmass}; barycentric times are up to 21 ms off",
+        "longitude": f"nights are split at noon UTC; {airmass}",
+        "ra": f"no barycentric time; {airmass}",
         "diameter": "no scintillation estimate",
     }
     out = [{"name": k, "cost": cost} for k, cost in costs.items() if _unknown(site[k])]

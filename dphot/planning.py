@@ -174,7 +174,8 @@ def _no_lights(records: Sequence[Record], config: Config) -> str:
     if set(kinds) <= {"bias", "dark", "flat"}:
         cure = "give the lights, too; a night that a store holds is calibrated anew with `dphot redo --calibration`"
     if selected and "light" in kinds:
-        there = {k: sorted({r[k] for r in records if r["type"] == "light"}) for k in selected}
+        lights = [view for r in records if r["type"] == "light" for view in bayer.series(r)]
+        there = {k: sorted({r[k] for r in lights}) for k in selected}
         cure = "the lights have " + " and ".join(f"{k} {', '.join(map(repr, v))}" for k, v in there.items())
     return f"no light frames{chosen and ' of '}{chosen} among {len(records)} files ({found}{first}); {cure}"
 

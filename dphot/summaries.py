@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .store import Store
 
 Result = dict[str, Any]
+#: Attributes of a light curve whose errors rest on a gain that the stars tell.
+GAIN = ("gain_from_scatter", "gain_from_scatter_err")
+NO_GAIN = (
+    "the gain is not known, nor do the stars tell it: the errors rest on 1 e-/ADU, and are not to be trusted"
+)
 
 #: Dropped frames, notes and comparison stars named one by one; the rest is counted.
 LISTED = 10
@@ -166,7 +171,8 @@ def curve_summary(lc: xr.Dataset) -> Result:
         `target`, `x`, `y` (px on the reference), `filter`, `aperture`, `aperture_radius` (px), `comparisons`
         with their `weights`, the heaviest first, `frames` (points of the curve), `frames_total`, and relative
         to the flux: `scatter` (point to point), `expected` (median error), `rms` about the mean; NaN where
-        there is no point.
+        there is no point. Where the camera's gain is not known, `gain_from_scatter` and `gain_from_scatter_err`
+        (e-/ADU), which the errors rest on; NaN where the stars do not tell it, and 1 e-/ADU is taken.
     """
     star, aperture = lc.attrs["target"], lc.attrs["aperture"]
     curve, error = (lc[name].values[:, aperture, star] for name in ("diff_flux", "diff_err"))
@@ -186,6 +192,7 @@ def curve_summary(lc: xr.Dataset) -> Result:
         "scatter": float(lc.scatter.values[aperture]),
         "expected": _median(error[good]),
         "rms": float(np.std(curve[good])) if good.any() else float("nan"),
+        **{k: lc.attrs[k] for k in GAIN if k in lc.attrs},
     }
 
 
@@ -201,6 +208,18 @@ def curve_lines(result: Mapping[str, Any]) -> list[str]:
         f"{len(weights)} comparison stars: {', '.join(shortened(weights, 'and {} more'))}",
         f"  point-to-point scatter {1e3 * result['scatter']:.2f} ppt; "
         f"{1e3 * result['expected']:.2f} ppt expected",
+        *_gain_lines(*(result.get(k) for k in GAIN)),
+    ]
+
+
+def _gain_lines(gain: float | None = None, error: float | None = None) -> list[str]:
+    """What the errors rest on, where the camera's gain is not known."""
+    if gain is None:
+        return []
+    if not np.isfinite(gain):
+        return [f"  {NO_GAIN}"]
+    return [
+        f"  the gain is not known; by the scatter of the stars it is {gain:.3g} +- {error or np.nan:.2g} e-/ADU"
     ]
 
 

@@ -140,6 +140,15 @@ def test_clouds_are_told_from_another_filter(store):
     assert flagged("TG", [1.0, 0.25, 0.05], exposure=7.5) == [False, False, True]
 
 
+def test_a_filter_of_the_mosaic_is_refused_with_the_channels(store, tmp_path):
+    """Which can be named: nothing is measured in the filter of the headers."""
+    lights = sorted({str(p) for p in store.photometry["TG"].path.values if "cut" not in str(p)})
+    with pytest.raises(
+        InputError, match="no light frames of filter 'IRCUT'.*the lights have filter 'TB', 'TG', 'TR'$"
+    ):
+        dphot.reduce(lights, tmp_path / "x.dphot", filter="IRCUT", workers=0)
+
+
 def test_the_store_is_what_the_files_are(store):
     problems, found = check(store)
     # The file that is cut off is what it was, too.

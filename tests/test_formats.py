@@ -147,6 +147,21 @@ def test_a_write_that_fails_leaves_what_was_there(small_store, tmp_path, monkeyp
     assert path.read_text() == "precious" and list(tmp_path.iterdir()) == [path]
 
 
+def test_what_is_too_short_for_a_light_curve_is_exported_without_one(small_store, tmp_path):
+    (obs,) = small_store.photometry.values()
+    two = obs.isel(time=slice(0, 2))
+    for ending in (".nc", ".parquet", ".zarr"):
+        dphot.export(small_store, two, tmp_path / f"two{ending}")
+    with xr.open_dataset(tmp_path / "two.nc") as ds:
+        np.testing.assert_array_equal(ds.flux, two.flux)
+        assert "diff_flux" not in ds
+    assert len(pd.read_parquet(tmp_path / "two.parquet")) == two.flux.size
+    for name, options in (("two.csv", {}), ("target.nc", {"target": 1})):
+        with pytest.raises(InputError, match="a light curve needs three"):
+            dphot.export(small_store, two, tmp_path / name, **options)
+        assert not (tmp_path / name).exists()
+
+
 def test_a_name_without_a_format_is_refused(small_store, tmp_path):
     with pytest.raises(InputError, match="--format"):
         dphot.export(small_store, small_store.photometry["r"], tmp_path / "lc.txt")

@@ -78,6 +78,12 @@ def test_without_a_target_it_is_the_star_of_differential(two_nights, tmp_path):
         assert dphot.light_curve(store).attrs["target"] == dphot.differential(obs).attrs["target"] == star
 
 
+def test_a_star_that_saturates_all_night_is_named(two_nights, tmp_path):
+    early = dphot.reduce(two_nights, tmp_path / "early.dphot", workers=0, stack=False, saturation=3000)
+    with pytest.raises(InputError, match="star 0 is measured well in no frame"):
+        dphot.light_curve(early, target=0)
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"target": 999}, "no star 999"), ({"aperture": 99}, "no aperture 99"), ({"filter": "z"}, "holds"),
     ({"comparisons": [999]}, "no stars"), ({"comparisons": [0], "target": 0}, "no star is left"),

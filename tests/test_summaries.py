@@ -67,3 +67,24 @@ def test_many_notes_are_counted(first):
         f"  calibration: flat left out: {i}" for i in range(5)
     ]
     assert lines[-1] == "  and 4 more notes on calibration"
+
+
+@pytest.mark.parametrize(
+    ("gain", "told"),
+    [
+        ((1.234, 0.0567), "by the scatter of the stars it is 1.23 +- 0.057 e-/ADU"),
+        ((np.nan, np.nan), "the errors rest on 1 e-/ADU, and are not to be trusted"),
+    ],
+)
+def test_a_light_curve_tells_what_its_errors_rest_on(first, gain, told):
+    (obs,) = first.photometry.values()
+    lc = dphot.differential(obs, 1)
+    known = summaries.curve_summary(lc)
+    assert "gain_from_scatter" not in known and not any(
+        "gain" in line for line in summaries.curve_lines(known)
+    )
+    result = summaries.curve_summary(
+        lc.assign_attrs(gain_from_scatter=gain[0], gain_from_scatter_err=gain[1])
+    )
+    np.testing.assert_equal((result["gain_from_scatter"], result["gain_from_scatter_err"]), gain)
+    assert told in summaries.curve_lines(result)[-1]

@@ -75,7 +75,7 @@ def photometry_dataset(
     ds = xr.Dataset(columns, {"time": instants(records), **stars})
     timeless = np.isnat(ds.time.values)
     ds["frame_flags"] = ds.frame_flags | np.where(timeless, int(FrameFlag.BAD_TIME), 0).astype(np.uint16)
-    add_times(ds, site, np.array([r["airmass"] for r in records], float))
+    add_times(ds, site, records)
     ds = ds.assign_coords(star=np.arange(ds.sizes["star"]), aperture=np.arange(ds.sizes["aperture"]))
     order = np.lexsort((ds.path.values.astype(str), ds.time.values.astype("int64"), timeless))
     ds = judge_clouds(ds.isel(time=order), attrs.get("filter", records[0]["filter"]), reference.attrs)
@@ -132,26 +132,46 @@ def instants(records: Sequence[Record]) -> np.ndarray:
     return np.array(["NaT" if pd.isna(r["time"]) else str(r["time"]) for r in records], "datetime64[ns]")
 
 
-def add_times(ds: xr.Dataset, site: Mapping[str, float], header_airmass: np.ndarray) -> None:
-    """Barycentric time, airmass and scintillation, from the site, the coordinates and the mid-exposure time."""
+def add_times(ds: xr.Dataset, site: Mapping[str, float], records: Sequence[Record]) -> None:
+    """Barycentric time, airmass and scintillation, from the site, the coordinates and the mid-exposure time.
+
+    A frame whose record tells a place was taken there; the others at the site.
+    """
     jd = ds.jd_utc.values
-    bjd, airmass = np.full(jd.size, np.nan), np.full(jd.size, np.nan)
+    bjd, airmass, height = (np.full(jd.size, np.nan) for _ in range(3))
     known = np.isfinite(jd)
     sky = np.isfinite([site["ra"], site["dec"]]).all()
-    ground = np.isfinite([site["latitude"], site["longitude"]]).all()
-    altitude = site["altitude"] if np.isfinite(site["altitude"]) else 0.0
-    if sky and known.any():
-        # Without a site the Earth's centre serves: at most 21 ms off.
-        place = (site["latitude"], site["longitude"], altitude) if ground else (np.nan, np.nan, np.nan)
-        bjd[known] = timescale.bjd_tdb(jd[known], site["ra"], site["dec"], *place)
-        if ground:
-            airmass[known] = timescale.airmass(jd[known], site["ra"], site["dec"], *place)
+    for (latitude, longitude, altitude), frames in _places(site, records).items():
+        rows = frames & known
+        ground = np.isfinite([latitude, longitude]).all()
+        height[frames] = altitude if np.isfinite(altitude) else 0.0
+        if sky and rows.any():
+            # Without a site the Earth's centre serves: at most 21 ms off.
+            place = (latitude, longitude, height[frames][0]) if ground else (np.nan, np.nan, np.nan)
+            bjd[rows] = timescale.bjd_tdb(jd[rows], site["ra"], site["dec"], *place)
+            if ground:
+                airmass[rows] = timescale.airmass(jd[rows], site["ra"], site["dec"], *place)
     ds["bjd_tdb"] = "time", bjd
-    ds["airmass"] = "time", np.where(np.isfinite(airmass), airmass, header_airmass)
+    told = np.array([r["airmass"] for r in records], float)
+    ds["airmass"] = "time", np.where(np.isfinite(airmass), airmass, told)
     ds["scintillation"] = (
         "time",
-        noise.scintillation(ds.airmass.values, ds.exposure.values, site["diameter"], altitude),
+        noise.scintillation(ds.airmass.values, ds.exposure.values, site["diameter"], height),
     )
+
+
+def _places(
+    site: Mapping[str, float], records: Sequence[Record]
+) -> dict[tuple[float, float, float], np.ndarray]:
+    """Latitude, longitude and altitude to the frames (bool) that were taken there."""
+    names = ("latitude", "longitude", "altitude")
+    places = []
+    for record in records:
+        told = np.isfinite([float(record[name]) for name in names[:2]]).all()
+        places.append(tuple(float((record if told else site)[name]) for name in names))
+    # by their texts, since NaN equals nothing
+    texts = np.array([repr(place) for place in places], object)
+    return {places[int(np.argmax(texts == text))]: texts == text for text in dict.fromkeys(texts)}  # type: ignore[misc]
 
 
 def _strings(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
