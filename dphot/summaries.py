@@ -90,7 +90,17 @@ def store_lines(store: Store) -> list[str]:
         lines += [f"  {_place(x)}: {x['frames_used']} of {x['frames']}" for x in records]
     lines += shortcoming_lines(records)
     lines += [f"  {m['name']} is not known: {m['cost']}" for m in total["missing"]]
-    return lines
+    return lines + _target_lines(next(iter(store.photometry.values())))
+
+
+def _target_lines(obs: xr.Dataset) -> list[str]:
+    """That there is no star at the target: a place is measured all the same, as a star may brighten there."""
+    from .differential import find_star  # with compiled code, which the other words do without
+
+    told, seen = str(obs.attrs.get("target", "")), np.isfinite(obs.star_flux.values)
+    if not told or not seen.any() or seen[star := find_star(obs, told)]:
+        return []
+    return [f"  target {told}: no star is seen there on the reference; the place is measured as star {star}"]
 
 
 def _place(record: Mapping[str, Any]) -> str:

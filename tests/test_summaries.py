@@ -88,3 +88,24 @@ def test_a_light_curve_tells_what_its_errors_rest_on(first, gain, told):
     )
     np.testing.assert_equal((result["gain_from_scatter"], result["gain_from_scatter_err"]), gain)
     assert told in summaries.curve_lines(result)[-1]
+
+
+def test_a_target_where_no_star_is_seen_is_told(first, nights, tmp_path):
+    (obs,) = first.photometry.values()
+    x, y = np.meshgrid(np.arange(20.0, 110, 5), np.arange(20.0, 110, 5))
+    away = np.hypot(x.ravel() - obs.star_x.values[:, None], y.ravel() - obs.star_y.values[:, None]).min(
+        axis=0
+    )
+    empty = f"{x.ravel()[away.argmax()]:.1f},{y.ravel()[away.argmax()]:.1f}"
+    star = f"{float(obs.star_x[1]):.1f},{float(obs.star_y[1]):.1f}"
+    told = f"  target {empty}: no star is seen there on the reference; the place is measured as star {obs.sizes['star']}"
+    for target, lines in ((empty, [told]), (star, [])):
+        store = dphot.reduce(
+            first,
+            tmp_path / f"{len(lines)}.dphot",
+            target=target,
+            workers=0,
+            stack=False,
+            max_stars=obs.sizes["star"],
+        )
+        assert [line for line in summaries.store_lines(store) if line.startswith("  target")] == lines
