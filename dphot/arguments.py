@@ -318,7 +318,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     arguments, rest = build().parse_known_args(argv)
     if rest:
         known = ["--" + name.replace("_", "-") for name in vars(arguments)]
-        near = get_close_matches(rest[0].partition("=")[0], known, 1)
-        what = f"unknown argument {rest[0]}" + (f", did you mean {near[0]}?" if near else "")
+        given = rest[0].partition("=")[0]
+        near = get_close_matches(given, known, 1)
+        what = f"unknown argument {rest[0]}"
+        if near and given == near[0]:  # it would be no rest if it were an option
+            what += f", give {given.lstrip('-')} without the name"
+        elif near:
+            what += f", did you mean {near[0]}?"
         raise UsageError(f"{what}; see dphot {arguments.command} --help")
     return arguments

@@ -259,6 +259,7 @@ def test_every_command_explains_itself(command, capsys):
     (["reduce", "night"], "--store"),
     (["reduce", "night", "--store", "s", "--apertuers", "3"], "did you mean --apertures?"),
     (["reduce", "night", "--store", "s", "--aperture", "3"], "did you mean --apertures?"),
+    (["redo", "s", "--night", "2026-03-16"], "give night without the name"),
     (["reduce", "night", "--store", "s", "--workers", "-1"], "--workers"),
     (["reduce", "night", "--store", "s", "--workers", "2", "--scheduler", "tcp://a:1"], "not allowed with"),
     (["scan", "no-such-folder"], "no-such-folder"),
