@@ -36,7 +36,7 @@ def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
     Raises
     ------
     InputError
-        If no star is there; the nearest is named.
+        If no star is there, whereby the nearest is named; or `target` is nothing of these.
     """
     if isinstance(target, str):
         target = parse_target(target)
@@ -45,6 +45,8 @@ def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
         if not 0 <= target < n:
             raise InputError(f"target: there is no star {target}; the stars are 0 to {n - 1}")
         return int(target)
+    if not isinstance(target, str) and (np.ndim(target) != 1 or len(target) != 2):
+        raise InputError(f"target: {target!r} is no star's index, no (x, y) and no text of a sky position")
     reach = 2.0 * float(np.nanmedian(obs.fwhm.values))
     if isinstance(target, str):
         ra, dec = sky_degrees(target)

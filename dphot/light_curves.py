@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ PRESENT = 0.5
 
 
 def light_curve(
-    store: Store,
+    store: Store | str | os.PathLike[str],
     target: int | str | tuple[float, float] | None = None,
     filter: str | None = None,
     aperture: int | None = None,
@@ -42,8 +43,8 @@ def light_curve(
 
     Parameters
     ----------
-    store : Store
-        The store.
+    store : Store or path
+        The store, or where it is.
     target : int, str or (float, float), optional
         The target (see `dphot.differential.find_star`); by default that of the reduction, or the brightest star that is
         measured well.
@@ -65,6 +66,8 @@ def light_curve(
     InputError
         If the filter or the target is not there, or no comparison star is left.
     """
+    if not isinstance(store, Store):
+        store = Store.open(store)
     names = list(store.photometry)
     if filter is None and len(names) == 1:
         filter = names[0]

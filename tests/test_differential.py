@@ -116,6 +116,7 @@ def test_a_sky_position_needs_a_wcs(tmp_path):
     "request_, message",
     [
         ({"target": 99}, "no star 99"), ({"target": -1}, "no star -1"), ({"target": "foo"}, "'foo' is neither"),
+        ({"target": 5.0}, "5.0 is no star's index"), ({"target": (1, 2, 3)}, r"\(1, 2, 3\) is no star's index"),
         ({"target": "1,2"}, "the nearest is star"), ({"target": "10:00:00,+20:00:00"}, "no WCS"),
         ({"target": 0, "comparisons": [99]}, r"no stars \[99\]"), ({"target": 0, "comparisons": [0]}, "no star is left"),
         ({"target": 0, "exclude": list(range(25))}, "no star is left"), ({"target": 0, "aperture": 99}, "no aperture 99"),

@@ -63,7 +63,7 @@ def test_offsets_of_the_nights_can_be_taken_off(two_nights):
 
 
 def test_choices(two_nights):
-    lc = dphot.light_curve(two_nights, target=1, aperture=7, comparisons=[0, 3, 4], exclude=[3])
+    lc = dphot.light_curve(two_nights.path, target=1, aperture=7, comparisons=[0, 3, 4], exclude=[3])
     assert int(lc.aperture[0]) == 7 and sorted(lc.attrs["comparisons"]) == [0, 4]
     np.testing.assert_array_equal(
         lc.flux.values[:, 0], next(iter(two_nights.photometry.values())).flux.values[:, 7]
