@@ -74,29 +74,6 @@ def bin_series(
     return mean_time, mean, spread, count
 
 
-def point_to_point(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) -> float:
-    """Scatter from the differences of consecutive points, blind to slow variations.
-
-    Parameters
-    ----------
-    time, value : array, shape (n,)
-        Points in time order; not finite ones are left out.
-    gap : float
-        Differences over longer gaps are left out, in the unit of `time`.
-
-    Returns
-    -------
-    float
-        sqrt(mean(difference**2) / 2): the standard deviation of white noise. NaN below 3 points.
-    """
-    use = np.isfinite(time) & np.isfinite(value)
-    time, value = np.asarray(time, float)[use], np.asarray(value, float)[use]
-    if value.size < 3:
-        return float("nan")
-    difference = np.diff(value)[np.diff(time) < gap]
-    return float(np.sqrt(np.mean(difference**2) / 2)) if difference.size else float("nan")
-
-
 def smooth_scatter(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) -> float:
     """Scatter about the straight line through the two neighbours, blind to slopes.
 
@@ -137,9 +114,8 @@ def precision(
     Returns
     -------
     dict
-        ``points``; ``rms`` about the mean; ``point_to_point``; ``bins``; ``binned_rms``;
-        ``binned_scatter`` (see `smooth_scatter`); ``model``: the median error of a point. NaN where there are
-        too few points.
+        ``points``; ``rms`` about the mean; ``bins``; ``binned_rms``; ``binned_scatter`` (see `smooth_scatter`);
+        ``model``: the median error of a point. NaN where there are too few points.
     """
     use = np.isfinite(time) & np.isfinite(value)
     time, value, error = np.asarray(time)[use], np.asarray(value)[use], np.asarray(error)[use]
@@ -148,7 +124,6 @@ def precision(
     return {
         "points": int(value.size),
         "rms": float(np.std(value)) if value.size > 1 else float("nan"),
-        "point_to_point": point_to_point(time, value),
         "bins": int(bins.size),
         "binned_rms": float(np.std(bins)) if bins.size > 1 else float("nan"),
         "binned_scatter": smooth_scatter(bins_time, bins),

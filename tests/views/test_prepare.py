@@ -56,17 +56,6 @@ def test_bins_refuse_nonsense(arguments: dict) -> None:
         prepare.bin_series(np.zeros(2), np.zeros(2), **arguments)
 
 
-def test_point_to_point_is_sigma_for_noise_and_blind_to_trends_and_gaps() -> None:
-    noise = np.random.default_rng(2).normal(0, 2.0, 50_000)
-    time = np.arange(50_000) * 1e-3
-    assert prepare.point_to_point(time, noise) == pytest.approx(2.0, rel=0.02)
-    assert prepare.point_to_point(time, noise + 0.01 * time) == pytest.approx(2.0, rel=0.02)
-    stepped = np.where(np.arange(40) < 20, 0.0, 100.0)
-    nights = np.where(np.arange(40) < 20, 0.0, 1.0) + np.arange(40) * 1e-3
-    assert prepare.point_to_point(nights, stepped) == 0.0
-    assert np.isnan(prepare.point_to_point(np.zeros(2), np.zeros(2)))
-
-
 def test_smooth_scatter_is_sigma_for_noise_and_blind_to_slopes_and_gaps() -> None:
     noise = np.random.default_rng(5).normal(0, 2.0, 50_000)
     time = np.arange(50_000) * 1e-3
