@@ -178,23 +178,24 @@ def limits(value: np.ndarray, pad: float = 0.08, percent: float = 0.5) -> tuple[
 
 
 def scaled(value: np.ndarray, percent: float = 1.0) -> tuple[np.ndarray, float, float]:
-    """Values scaled so that their range (between two percentiles) covers -0.5 to 0.5.
+    """Values scaled so that most of their range (between two percentiles) covers -0.5 to 0.5.
 
     Returns
     -------
     scaled : array
         Clipped to (-0.7, 0.7); a constant gives 0.
     low, high : float
-        The values that became -0.5 and 0.5; NaN where nothing is finite.
+        The lowest and the highest value, beyond the percentiles too; NaN where nothing is finite.
     """
     value = np.asarray(value, float)
     finite = value[np.isfinite(value)]
     if finite.size == 0:
         return np.full(value.shape, np.nan), float("nan"), float("nan")
-    low, high = np.percentile(finite, [percent, 100 - percent])
-    if high - low <= 1e-9 * max(abs(high), 1e-30):
-        return np.where(np.isfinite(value), 0.0, np.nan), float(low), float(high)
-    return np.clip((value - low) / (high - low) - 0.5, -0.7, 0.7), float(low), float(high)
+    ends = float(finite.min()), float(finite.max())
+    for low, high in (np.percentile(finite, [percent, 100 - percent]), ends):  # all but a few may be equal
+        if high - low > 1e-9 * max(abs(high), 1e-30):
+            return np.clip((value - low) / (high - low) - 0.5, -0.7, 0.7), *ends
+    return np.where(np.isfinite(value), 0.0, np.nan), *ends
 
 
 def block_mean(image: np.ndarray, limit: int = 1024) -> tuple[np.ndarray, int]:

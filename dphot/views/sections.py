@@ -34,7 +34,7 @@ TEXTS = {
     "systematics": (
         "Systematics",
         "What may have left a trace in the light curve, each quantity scaled to the same height; its "
-        "range stands beside it.",
+        "lowest and highest values stand beside it. Single values far from the others are drawn nearer.",
     ),
     "raw": (
         "Raw flux",

@@ -100,6 +100,17 @@ def test_scaled_covers_one_unit() -> None:
     assert np.isnan(prepare.scaled(np.full(3, np.nan))[1])
 
 
+def test_scaled_tells_the_lowest_and_the_highest_though_it_scales_by_most() -> None:
+    few = np.array([-10.9, -3.0, 0.0, 1.0, 2.0, 4.0, 9.0, 17.1])
+    assert prepare.scaled(few)[1:] == (-10.9, 17.1)
+    wild = np.append(np.linspace(0, 1, 1000), [50.0, np.nan])
+    level, low, high = prepare.scaled(wild)
+    assert (low, high) == (0.0, 50.0)
+    assert np.ptp(level[:1000]) > 1.0 and level[1000] == 0.7
+    level, low, high = prepare.scaled(np.append(np.zeros(999), 1.0))
+    assert (low, high) == (0.0, 1.0) and (level[0], level[-1]) == (-0.5, 0.5)
+
+
 def test_block_mean_keeps_the_level_and_the_places() -> None:
     image = np.full((50, 70), 4.0, np.float32)
     image[:10] = np.nan

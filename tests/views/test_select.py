@@ -167,6 +167,15 @@ def test_the_half_turn_of_a_flip_does_not_hide_the_rotation(lc: xr.Dataset) -> N
     assert set(table) == {"diff. flux", "dx", "dy", "FWHM", "airmass", "sky", "rotation", "flip"}
 
 
+def test_rows_tell_the_lowest_and_the_highest_value(lc: xr.Dataset) -> None:
+    lc = lc.assign(dx=lc.dx.copy(data=np.linspace(-1, 1, lc.sizes["time"])))
+    lc["dx"][5], lc["dx"][9] = -10.94, 17.12
+    labels = [label for label, *_ in drawn.disturbances(lc, None, None, None)[1]]
+    assert "dx\n−10.9 to 17.1 px" in labels
+    good = select.curve(lc).flux[select.curve(lc).good]
+    assert labels[0] == f"diff. flux\n{good.min():.4f} to {good.max():.4f}"
+
+
 def test_noise_model_needs_electrons(lc: xr.Dataset) -> None:
     assert drawn.precision_table(lc)["terms"]
     assert not drawn.precision_table(lc.assign_attrs(flux_unit="ADU"))["terms"]
