@@ -67,7 +67,7 @@ def facts(
             if c.has_bins(bins or prepare.BIN_WIDTH)
             else "each holds one frame",
         ),
-        ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation included where known"),
+        ("Noise model expects", f"{ppt(c.expected)} per frame, scintillation included where known"),
     ]
     scintillation = lc["scintillation"].values if "scintillation" in lc.variables else np.empty(0)
     if np.isfinite(scintillation).any():

@@ -114,20 +114,18 @@ def precision(
     Returns
     -------
     dict
-        ``points``; ``rms`` about the mean; ``bins``; ``binned_rms``; ``binned_scatter`` (see `smooth_scatter`);
-        ``model``: the median error of a point. NaN where there are too few points.
+        ``points``; ``rms`` about the mean; ``bins``; ``binned_rms``; ``binned_scatter`` (see `smooth_scatter`).
+        NaN where there are too few points.
     """
     use = np.isfinite(time) & np.isfinite(value)
     time, value, error = np.asarray(time)[use], np.asarray(value)[use], np.asarray(error)[use]
     bins_time, bins, _, _ = bin_series(time, value, error, width)
-    finite = error[np.isfinite(error)]
     return {
         "points": int(value.size),
         "rms": float(np.std(value)) if value.size > 1 else float("nan"),
         "bins": int(bins.size),
         "binned_rms": float(np.std(bins)) if bins.size > 1 else float("nan"),
         "binned_scatter": smooth_scatter(bins_time, bins),
-        "model": float(np.median(finite)) if finite.size else float("nan"),
     }
 
 

@@ -95,6 +95,12 @@ class Curve:
         return width > 0 and bool(self.good.any()) and bool((self.bins(width)[3] > 1).any())
 
     @property
+    def expected(self) -> float:
+        """Median error of all points, flagged ones too: those whose scatter is told beside it. NaN where not known."""
+        finite = self.error[np.isfinite(self.error)]
+        return float(np.median(finite)) if finite.size else float("nan")
+
+    @property
     def flips(self) -> np.ndarray:
         """Times of the meridian flips; none where so many would hide the curve."""
         found = prepare.flip_times(self.time, self.flip)

@@ -74,7 +74,6 @@ def test_precision_of_white_noise() -> None:
     assert p["rms"] == pytest.approx(0.01, rel=0.03)
     assert p["binned_rms"] == pytest.approx(0.01 / np.sqrt(10), rel=0.1)
     assert p["binned_scatter"] == pytest.approx(0.01 / np.sqrt(10), rel=0.1)
-    assert p["model"] == 0.01
 
 
 def test_flips_lie_between_the_frames_of_one_night() -> None:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from dphot.errors import InputError
 from dphot.flags import FrameFlag, StarFlag
+from dphot.summaries import curve_summary
 from dphot.views import drawn, facts, sections, select
 
 
@@ -201,6 +202,19 @@ def test_the_scatter_of_the_target_is_one_number_everywhere(lc: xr.Dataset) -> N
     assert told in drawn.comparison_rows(lc, None, 3)[1][0]
     assert drawn.precision_table(lc)["scatter"][0] == pytest.approx(40 + best)
     assert facts.ppt(facts.aperture_rows(lc)[best]["scatter"]) == told
+
+
+def test_the_expected_noise_is_that_of_the_points_that_scatter(lc: xr.Dataset) -> None:
+    best = lc.attrs["aperture"]
+    lc = lc.copy(deep=True)
+    lc["frame_flags"][:100] |= int(FrameFlag.CLOUD)
+    lc["diff_err"][:100, best, 0] *= 5
+    told = curve_summary(lc)
+    said = dict(facts.facts(lc))
+    assert said["Noise model expects"].startswith(f"{facts.ppt(told['expected'])} per frame")
+    assert said["Point-to-point scatter"].startswith(f"{facts.ppt(told['scatter'])} per frame")
+    unknown = lc.assign(diff_err=lc.diff_err * np.nan)
+    assert dict(facts.facts(unknown))["Noise model expects"].startswith("– per frame")
 
 
 def test_the_scatter_of_another_star_is_what_it_were_as_the_target() -> None:
