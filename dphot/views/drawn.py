@@ -78,11 +78,11 @@ def comparison_rows(
     measured = np.isfinite(lc["diff_flux"].isel(aperture=ap).transpose("time", "star").values).any(axis=0)
     stars = [star for star in select.comparisons(lc, ap, target, count) if measured[star]]
     curves = [select.curve(lc, star, ap) for star in (target, *stars)]
-    scatter = {c.star: c.precision()["point_to_point"] for c in curves}
+    scatter = select.point_scatter(lc, ap, [c.star for c in curves])
     labels = [
-        f"{'target' if c.star == target else 'star'} {c.star}   {facts.ppt(scatter[c.star])}"
+        f"{'target' if c.star == target else 'star'} {c.star}   {facts.ppt(own)}"
         + ("" if c.star == target else f"   w {weight[c.star]:.3f}")
-        for c in curves
+        for c, own in zip(curves, scatter, strict=True)
     ]
     spans = [
         float(np.subtract(*prepare.limits(c.flux[c.good], 0)[::-1])) if c.good.any() else 0.0 for c in curves

@@ -48,6 +48,7 @@ def facts(
     """
     c = select.curve(lc, None, aperture)
     p = c.precision(bins or prepare.BIN_WIDTH)
+    (scatter,) = select.point_scatter(lc, c.aperture, [c.star])
     lost = lc.sizes["time"] - c.time.size
     width = f"{(bins or prepare.BIN_WIDTH) * 1440:.1f} min"
     out = [
@@ -59,14 +60,14 @@ def facts(
         ("Aperture", f"{c.radius:.2f} px radius ({c.aperture + 1} of {lc.sizes['aperture']})"),
         ("Comparison stars", str(len(select.comparisons(lc, c.aperture, c.star)))),
         ("Scatter about the mean", f"{ppt(p['rms'])} (the star's own variation included)"),
-        ("Point-to-point scatter", f"{ppt(p['point_to_point'])} per frame"),
+        ("Point-to-point scatter", f"{ppt(scatter)} per frame"),
         (
             f"Scatter of {width} bins",
             f"{ppt(p['binned_scatter'])} from bin to bin, slopes taken off ({p['bins']} bins)"
             if c.has_bins(bins or prepare.BIN_WIDTH)
             else "each holds one frame",
         ),
-        ("Noise model expects", f"{ppt(p['model'])} per frame, scintillation included where known"),
+        ("Noise model expects", f"{ppt(c.expected)} per frame, scintillation included where known"),
     ]
     scintillation = lc["scintillation"].values if "scintillation" in lc.variables else np.empty(0)
     if np.isfinite(scintillation).any():

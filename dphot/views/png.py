@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ..errors import StoreError
 from . import drawn, facts, paint, palette, prepare, select
 
 DPI = 130
+
+#: Sizes of letters of the figures' table, in points: the first at which it fits is taken.
+TABLE_SIZES = (10, 9, 8, 7, 6, 5)
+
+#: Distance of its lines, in sizes of letters.
+LINE = 1.2
 
 
 def save_png(figure: Figure, path: str | Path) -> Path:
@@ -202,7 +212,8 @@ def summary(
     bins: float = prepare.BIN_WIDTH,
 ) -> Figure:
     """Field, light curve, PSF, systematics and figures on one sheet."""
-    figure = Figure(figsize=(13, 14), layout="constrained")
+    figure = Figure(figsize=(13, 14), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)  # measures the texts as they will be saved
     axes = figure.subplots(3, 2, width_ratios=(1, 1.35))
     (field, light), (profile, rows), (text, noise) = axes
     for axis in (field, light, profile, rows, noise):
@@ -222,10 +233,53 @@ def summary(
     paint.precision(noise, lc)
     paint.title(noise, "precision of every star")
     text.set_axis_off()
-    table = facts.facts(lc, reference, None, bins)
-    for i, (name, value) in enumerate(table):
-        level = 1 - (i + 0.5) / len(table)
-        text.text(0.0, level, name, color=palette.MUTED, fontsize=10, va="center", transform=text.transAxes)
-        text.text(0.42, level, value, color=palette.INK, fontsize=10, va="center", transform=text.transAxes)
     figure.suptitle(facts.title(lc), x=0.01, ha="left", fontsize=14, fontweight="bold", color=palette.INK)
+    figure.draw_without_rendering()  # the layout tells how much room the table has
+    _write_table(text, facts.facts(lc, reference, None, bins))
     return figure
+
+
+def _write_table(axis: Axes, table: list[tuple[str, str]]) -> None:
+    """Names, and beside the longest of them the values, broken into lines that end within the axes.
+
+    The layout leaves the texts aside: a long value would take its room from the plots of the column.
+    """
+    names = [_write(axis, name, palette.MUTED) for name, _ in table]
+    values = [_write(axis, value, palette.INK) for _, value in table]
+    width, height = axis.bbox.size
+    for size in TABLE_SIZES:
+        for text in (*names, *values):
+            text.set_fontsize(size)
+        left = max(map(_width, names)) + 0.04 * width
+        lines = [
+            _wrap(text, value, 0.98 * width - left) for text, (_, value) in zip(values, table, strict=True)
+        ]
+        line = LINE * size * DPI / 72 / height
+        if sum(lines) * line <= 1:
+            break
+    gap = max(0.0, 1 - sum(lines) * line) / len(table)
+    tops = 1 - line * (np.cumsum(lines) - lines) - gap * np.arange(len(table))
+    for name, text, top in zip(names, values, tops, strict=True):
+        name.set_y(top)
+        text.set(x=left / width, y=top)
+
+
+def _write(axis: Axes, words: str, colour: str) -> Text:
+    text = axis.text(0, 0, words, color=colour, va="top", linespacing=LINE, transform=axis.transAxes)
+    text.set_in_layout(False)
+    return text
+
+
+def _width(text: Text) -> float:
+    """Width of a text in pixels."""
+    return float(text.get_window_extent().width)
+
+
+def _wrap(text: Text, words: str, room: float) -> int:
+    """Break the words into lines no wider than `room` (pixels); how many they are."""
+    text.set_text(words)
+    letters = len(words)
+    while (width := _width(text)) > room and letters > 1:
+        letters = max(1, min(letters - 1, int(1.1 * letters * room / width)))  # in one leap near to what fits
+        text.set_text("\n".join(textwrap.wrap(words, letters)))
+    return 1 + text.get_text().count("\n")

@@ -74,29 +74,6 @@ def bin_series(
     return mean_time, mean, spread, count
 
 
-def point_to_point(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) -> float:
-    """Scatter from the differences of consecutive points, blind to slow variations.
-
-    Parameters
-    ----------
-    time, value : array, shape (n,)
-        Points in time order; not finite ones are left out.
-    gap : float
-        Differences over longer gaps are left out, in the unit of `time`.
-
-    Returns
-    -------
-    float
-        sqrt(mean(difference**2) / 2): the standard deviation of white noise. NaN below 3 points.
-    """
-    use = np.isfinite(time) & np.isfinite(value)
-    time, value = np.asarray(time, float)[use], np.asarray(value, float)[use]
-    if value.size < 3:
-        return float("nan")
-    difference = np.diff(value)[np.diff(time) < gap]
-    return float(np.sqrt(np.mean(difference**2) / 2)) if difference.size else float("nan")
-
-
 def smooth_scatter(time: np.ndarray, value: np.ndarray, gap: float = NIGHT_GAP) -> float:
     """Scatter about the straight line through the two neighbours, blind to slopes.
 
@@ -137,22 +114,18 @@ def precision(
     Returns
     -------
     dict
-        ``points``; ``rms`` about the mean; ``point_to_point``; ``bins``; ``binned_rms``;
-        ``binned_scatter`` (see `smooth_scatter`); ``model``: the median error of a point. NaN where there are
-        too few points.
+        ``points``; ``rms`` about the mean; ``bins``; ``binned_rms``; ``binned_scatter`` (see `smooth_scatter`).
+        NaN where there are too few points.
     """
     use = np.isfinite(time) & np.isfinite(value)
     time, value, error = np.asarray(time)[use], np.asarray(value)[use], np.asarray(error)[use]
     bins_time, bins, _, _ = bin_series(time, value, error, width)
-    finite = error[np.isfinite(error)]
     return {
         "points": int(value.size),
         "rms": float(np.std(value)) if value.size > 1 else float("nan"),
-        "point_to_point": point_to_point(time, value),
         "bins": int(bins.size),
         "binned_rms": float(np.std(bins)) if bins.size > 1 else float("nan"),
         "binned_scatter": smooth_scatter(bins_time, bins),
-        "model": float(np.median(finite)) if finite.size else float("nan"),
     }
 
 
@@ -203,23 +176,24 @@ def limits(value: np.ndarray, pad: float = 0.08, percent: float = 0.5) -> tuple[
 
 
 def scaled(value: np.ndarray, percent: float = 1.0) -> tuple[np.ndarray, float, float]:
-    """Values scaled so that their range (between two percentiles) covers -0.5 to 0.5.
+    """Values scaled so that most of their range (between two percentiles) covers -0.5 to 0.5.
 
     Returns
     -------
     scaled : array
         Clipped to (-0.7, 0.7); a constant gives 0.
     low, high : float
-        The values that became -0.5 and 0.5; NaN where nothing is finite.
+        The lowest and the highest value, beyond the percentiles too; NaN where nothing is finite.
     """
     value = np.asarray(value, float)
     finite = value[np.isfinite(value)]
     if finite.size == 0:
         return np.full(value.shape, np.nan), float("nan"), float("nan")
-    low, high = np.percentile(finite, [percent, 100 - percent])
-    if high - low <= 1e-9 * max(abs(high), 1e-30):
-        return np.where(np.isfinite(value), 0.0, np.nan), float(low), float(high)
-    return np.clip((value - low) / (high - low) - 0.5, -0.7, 0.7), float(low), float(high)
+    ends = float(finite.min()), float(finite.max())
+    for low, high in (np.percentile(finite, [percent, 100 - percent]), ends):  # all but a few may be equal
+        if high - low > 1e-9 * max(abs(high), 1e-30):
+            return np.clip((value - low) / (high - low) - 0.5, -0.7, 0.7), *ends
+    return np.where(np.isfinite(value), 0.0, np.nan), *ends
 
 
 def block_mean(image: np.ndarray, limit: int = 1024) -> tuple[np.ndarray, int]:

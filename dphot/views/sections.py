@@ -34,7 +34,7 @@ TEXTS = {
     "systematics": (
         "Systematics",
         "What may have left a trace in the light curve, each quantity scaled to the same height; its "
-        "range stands beside it.",
+        "lowest and highest values stand beside it. Single values far from the others are drawn nearer.",
     ),
     "raw": (
         "Raw flux",
@@ -123,14 +123,14 @@ class Sections:
 
     def _cards(self) -> list[tuple[str, str]]:
         c, lc = self.curve, self.lc
-        p = c.precision()
+        (scatter,) = select.point_scatter(lc, c.aperture, [c.star])
         used = sum(int(n.get("frames_used", 0)) for n in self.nights) if self.nights else c.time.size
         dropped = sum(len(n.get("frames_dropped", [])) for n in self.nights)
         count = len(select.comparisons(lc, c.aperture, c.star))
         return [
             (str(used), f"frames used, {dropped} dropped"),
-            (facts.ppt(p["point_to_point"]), "point-to-point scatter per frame"),
-            (facts.ppt(p["binned_scatter"]), "scatter of 7.2 min bins"),
+            (facts.ppt(scatter), "point-to-point scatter per frame"),
+            (facts.ppt(c.precision()["binned_scatter"]), "scatter of 7.2 min bins"),
             (f"{c.radius:.2f} px", f"aperture radius, {c.aperture + 1} of {lc.sizes['aperture']}"),
             (str(count), f"comparison stars of {lc.sizes['star']} measured"),
         ]

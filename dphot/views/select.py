@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import xarray as xr
 from ..differential import LOST, UNFIT
 from ..errors import InputError
 from ..flags import FrameFlag, StarFlag, decode
+from ..kernels import scatter as kernel
 from . import prepare
 
 #: Frames whose points are drawn apart: lost ones, and those behind a cloud.
@@ -91,6 +93,12 @@ class Curve:
     def has_bins(self, width: float) -> bool:
         """Whether bins of this width tell more than the points: one at least holds two of them."""
         return width > 0 and bool(self.good.any()) and bool((self.bins(width)[3] > 1).any())
+
+    @property
+    def expected(self) -> float:
+        """Median error of all points, flagged ones too: those whose scatter is told beside it. NaN where not known."""
+        finite = self.error[np.isfinite(self.error)]
+        return float(np.median(finite)) if finite.size else float("nan")
 
     @property
     def flips(self) -> np.ndarray:
@@ -184,7 +192,7 @@ def curve(
     star_bits = _frames(lc, "flags", count, star)
     star_bits &= telling_bits(star_bits[np.isfinite(flux)])
     frame_bits = _frames(lc, "frame_flags", count) & FRAME_BITS
-    nights = lc["night"].values.astype(str) if "night" in lc.variables else np.full(count, "")
+    nights = _nights(lc)
     timed = np.isfinite(time)
     if night is not None:
         if night not in nights:
@@ -228,6 +236,10 @@ def _reasons(star_bits: np.ndarray, frame_bits: np.ndarray) -> list[str]:
     return [words[i] for i in which.ravel()]
 
 
+def _nights(lc: xr.Dataset) -> np.ndarray:
+    return lc["night"].values.astype(str) if "night" in lc.variables else np.full(lc.sizes["time"], "")
+
+
 def _known(lc: xr.Dataset, name: str) -> bool:
     return name in lc.variables and bool(np.isfinite(lc[name].values).any())
 
@@ -254,28 +266,40 @@ def comparisons(lc: xr.Dataset, aperture: int, target: int, count: int | None = 
     return [int(s) for s in stars[np.argsort(-weight[stars], kind="stable")][:count]]
 
 
+def point_scatter(lc: xr.Dataset, aperture: int, stars: Sequence[int]) -> np.ndarray:
+    """Point-to-point scatter of stars, relative to their median flux, shape (len(stars),).
+
+    Of the target it is the dataset's own figure, by which the aperture was chosen, so that plots, tables and commands
+    tell one number; of the others what theirs would be if they were the target: flagged points count, the robust
+    variance limits what they do.
+    """
+    require(lc, "diff_flux")
+    diff = lc["diff_flux"].isel(aperture=aperture, star=stars).transpose("time", "star").values
+    order = np.argsort(times(lc)[0], kind="stable")
+    scatter = kernel.point_scatter(diff[order], _nights(lc)[order])
+    if "scatter" in lc.variables:
+        scatter[np.equal(stars, lc.attrs.get("target", -1))] = float(lc["scatter"][aperture])
+    return scatter
+
+
 def star_scatter(lc: xr.Dataset, aperture: int) -> tuple[np.ndarray, np.ndarray]:
-    """Median flux and point-to-point scatter of every star, flagged points left out.
+    """Median flux of every star, flagged points left out, and its point-to-point scatter.
 
     Returns
     -------
     flux, scatter : arrays, shape (star,)
-        Flux in the dataset's unit; relative scatter. NaN where a star has fewer than 3 good points.
+        Flux in the dataset's unit, NaN where a star has no good point; scatter of `point_scatter`.
     """
     require(lc, "diff_flux", "flux")
-    one = lc[["diff_flux", "flux"]].isel(aperture=aperture).compute()
-    time, _ = times(lc)
     bad = (_frames(lc, "frame_flags", lc.sizes["time"]) & FRAME_BITS)[:, None] != 0
     if "flags" in lc.variables:
         bad = bad | ((lc["flags"].values.astype(np.int64) & int(UNFIT)) != 0)
-    diff = np.where(bad, np.nan, one["diff_flux"].transpose("time", "star").values.astype(float))
-    order = np.argsort(time, kind="stable")
-    scatter = np.array([prepare.point_to_point(time[order], column) for column in diff[order].T])
-    flux = np.where(bad, np.nan, one["flux"].transpose("time", "star").values.astype(float))
+    flux = lc["flux"].isel(aperture=aperture).transpose("time", "star").values.astype(float)
+    flux = np.where(bad, np.nan, flux)
     median = np.full(flux.shape[1], np.nan)
     some = np.isfinite(flux).any(axis=0)
     median[some] = np.nanmedian(flux[:, some], axis=0)
-    return median, scatter
+    return median, point_scatter(lc, aperture, range(lc.sizes["star"]))
 
 
 def heading(lc: xr.Dataset, *parts: str) -> str:

@@ -56,17 +56,6 @@ def test_bins_refuse_nonsense(arguments: dict) -> None:
         prepare.bin_series(np.zeros(2), np.zeros(2), **arguments)
 
 
-def test_point_to_point_is_sigma_for_noise_and_blind_to_trends_and_gaps() -> None:
-    noise = np.random.default_rng(2).normal(0, 2.0, 50_000)
-    time = np.arange(50_000) * 1e-3
-    assert prepare.point_to_point(time, noise) == pytest.approx(2.0, rel=0.02)
-    assert prepare.point_to_point(time, noise + 0.01 * time) == pytest.approx(2.0, rel=0.02)
-    stepped = np.where(np.arange(40) < 20, 0.0, 100.0)
-    nights = np.where(np.arange(40) < 20, 0.0, 1.0) + np.arange(40) * 1e-3
-    assert prepare.point_to_point(nights, stepped) == 0.0
-    assert np.isnan(prepare.point_to_point(np.zeros(2), np.zeros(2)))
-
-
 def test_smooth_scatter_is_sigma_for_noise_and_blind_to_slopes_and_gaps() -> None:
     noise = np.random.default_rng(5).normal(0, 2.0, 50_000)
     time = np.arange(50_000) * 1e-3
@@ -85,7 +74,6 @@ def test_precision_of_white_noise() -> None:
     assert p["rms"] == pytest.approx(0.01, rel=0.03)
     assert p["binned_rms"] == pytest.approx(0.01 / np.sqrt(10), rel=0.1)
     assert p["binned_scatter"] == pytest.approx(0.01 / np.sqrt(10), rel=0.1)
-    assert p["model"] == 0.01
 
 
 def test_flips_lie_between_the_frames_of_one_night() -> None:
@@ -109,6 +97,17 @@ def test_scaled_covers_one_unit() -> None:
     assert (level[0], level[-1]) == (-0.5, 0.5)
     assert prepare.scaled(np.full(3, 7.0))[0].tolist() == [0, 0, 0]
     assert np.isnan(prepare.scaled(np.full(3, np.nan))[1])
+
+
+def test_scaled_tells_the_lowest_and_the_highest_though_it_scales_by_most() -> None:
+    few = np.array([-10.9, -3.0, 0.0, 1.0, 2.0, 4.0, 9.0, 17.1])
+    assert prepare.scaled(few)[1:] == (-10.9, 17.1)
+    wild = np.append(np.linspace(0, 1, 1000), [50.0, np.nan])
+    level, low, high = prepare.scaled(wild)
+    assert (low, high) == (0.0, 50.0)
+    assert np.ptp(level[:1000]) > 1.0 and level[1000] == 0.7
+    level, low, high = prepare.scaled(np.append(np.zeros(999), 1.0))
+    assert (low, high) == (0.0, 1.0) and (level[0], level[-1]) == (-0.5, 0.5)
 
 
 def test_block_mean_keeps_the_level_and_the_places() -> None:

@@ -9,7 +9,8 @@ import xarray as xr
 
 from dphot.errors import InputError
 from dphot.flags import FrameFlag, StarFlag
-from dphot.views import drawn, facts, select
+from dphot.summaries import curve_summary
+from dphot.views import drawn, facts, sections, select
 
 
 def test_curve_is_the_targets_in_the_best_aperture(lc: xr.Dataset) -> None:
@@ -167,6 +168,15 @@ def test_the_half_turn_of_a_flip_does_not_hide_the_rotation(lc: xr.Dataset) -> N
     assert set(table) == {"diff. flux", "dx", "dy", "FWHM", "airmass", "sky", "rotation", "flip"}
 
 
+def test_rows_tell_the_lowest_and_the_highest_value(lc: xr.Dataset) -> None:
+    lc = lc.assign(dx=lc.dx.copy(data=np.linspace(-1, 1, lc.sizes["time"])))
+    lc["dx"][5], lc["dx"][9] = -10.94, 17.12
+    labels = [label for label, *_ in drawn.disturbances(lc, None, None, None)[1]]
+    assert "dx\n−10.9 to 17.1 px" in labels
+    good = select.curve(lc).flux[select.curve(lc).good]
+    assert labels[0] == f"diff. flux\n{good.min():.4f} to {good.max():.4f}"
+
+
 def test_noise_model_needs_electrons(lc: xr.Dataset) -> None:
     assert drawn.precision_table(lc)["terms"]
     assert not drawn.precision_table(lc.assign_attrs(flux_unit="ADU"))["terms"]
@@ -178,6 +188,46 @@ def test_noise_model_meets_the_scatter(lc: xr.Dataset) -> None:
     use = np.isfinite(table["scatter"]) & (table["flux"] < 1e5)
     expected = np.interp(table["flux"][use], table["grid"], table["terms"]["total"] * 1e3)
     assert np.median(table["scatter"][use] / expected) == pytest.approx(1.0, abs=0.08)
+
+
+def test_the_scatter_of_the_target_is_one_number_everywhere(lc: xr.Dataset) -> None:
+    """Its name stands on tiles, in facts, labels, tables and plots; commands tell the dataset's."""
+    best = lc.attrs["aperture"]
+    lc = lc.assign(scatter=("aperture", 0.04 + 0.001 * np.arange(lc.sizes["aperture"])))
+    told = facts.ppt(0.04 + 0.001 * best)
+    assert dict(facts.facts(lc))["Point-to-point scatter"] == f"{told} per frame"
+    assert f"{facts.ppt(0.041)} per frame" in dict(facts.facts(lc, aperture=1)).values()
+    tiles = {name: value for value, name in sections.Sections(lc, [])._cards()}
+    assert tiles["point-to-point scatter per frame"] == told
+    assert told in drawn.comparison_rows(lc, None, 3)[1][0]
+    assert drawn.precision_table(lc)["scatter"][0] == pytest.approx(40 + best)
+    assert facts.ppt(facts.aperture_rows(lc)[best]["scatter"]) == told
+
+
+def test_the_expected_noise_is_that_of_the_points_that_scatter(lc: xr.Dataset) -> None:
+    best = lc.attrs["aperture"]
+    lc = lc.copy(deep=True)
+    lc["frame_flags"][:100] |= int(FrameFlag.CLOUD)
+    lc["diff_err"][:100, best, 0] *= 5
+    told = curve_summary(lc)
+    said = dict(facts.facts(lc))
+    assert said["Noise model expects"].startswith(f"{facts.ppt(told['expected'])} per frame")
+    assert said["Point-to-point scatter"].startswith(f"{facts.ppt(told['scatter'])} per frame")
+    unknown = lc.assign(diff_err=lc.diff_err * np.nan)
+    assert dict(facts.facts(unknown))["Noise model expects"].startswith("– per frame")
+
+
+def test_the_scatter_of_another_star_is_what_it_were_as_the_target() -> None:
+    lc = factory.make_lc(nights=60)
+    best = lc.attrs["aperture"]
+    step = np.where(np.unique(lc.night, return_inverse=True)[1] % 2, 2.7, 3.3)
+    noise = 1 + np.random.default_rng(7).normal(0, 0.004, lc.sizes["time"])
+    lc["diff_flux"][:, best, 5] = step * noise
+    (scatter,) = select.point_scatter(lc, best, [5])
+    assert scatter == pytest.approx(0.004, rel=0.15)  # of the median flux, steps between nights left out
+    mixed = lc.isel(time=np.random.default_rng(0).permutation(lc.sizes["time"]))
+    assert select.point_scatter(mixed, best, [5])[0] == pytest.approx(scatter)
+    assert [row["scatter"] for row in facts.weight_rows(lc) if row["star"] == 5] == [scatter]
 
 
 def test_flags_are_counted(lc: xr.Dataset) -> None:

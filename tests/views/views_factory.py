@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dphot.flags import FrameFlag, StarFlag
+from dphot.kernels.scatter import point_scatter
 from dphot.schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
 DEPTH = 0.012
@@ -74,7 +75,7 @@ def make_lc(
     x0, y0 = rng.uniform(30, 610, stars), rng.uniform(30, 490, stars)
     x0[0], y0[0] = 320.4, 261.7
     dx, dy = 2 * np.sin(4 * phase) + rng.normal(0, 0.2, frames), 3 * phase + rng.normal(0, 0.2, frames)
-    p2p = np.nanstd(np.diff(diff[..., 0], axis=0), axis=0) / np.sqrt(2)
+    scatter = point_scatter(diff[..., 0], night)
     ds = xr.Dataset(
         {
             "flux": (dims3, flux),
@@ -83,7 +84,7 @@ def make_lc(
             "diff_err": (dims3, diff_err),
             "artificial": (ta, total),
             "weight": (("aperture", "star"), weight),
-            "scatter": ("aperture", p2p),
+            "scatter": ("aperture", scatter),
             "x": (ts, x0 + dx[:, None]),
             "y": (ts, y0 + dy[:, None]),
             "sky": (ts, np.tile(sky[:, None], (1, stars))),
@@ -129,7 +130,7 @@ def make_lc(
         coords={"time": ((time - 2440587.5) * 86400e9).astype("int64").astype("datetime64[ns]")},
         attrs={
             "target": 0,
-            "aperture": int(np.argmin(p2p)),
+            "aperture": int(np.argmin(scatter)),
             "comparisons": [int(i) for i in chosen],
             "flux_unit": "e-",
             "filter": "r",
