@@ -61,7 +61,7 @@ class Committed:
     used: int
     """Those of them that could be measured."""
     base: str
-    """Identity of the store's last commit."""
+    """Identity of the commit that the other nights are planned for: of an earlier one, where others wrote meanwhile."""
 
 
 def run(
@@ -114,13 +114,13 @@ def run(
     night = nights[0].night
     metadata = {"night": night, "filters": [series.filter for series in nights]}
     with store.transaction(f"night {night or 'unknown'}", metadata, wait) as tx:
-        if tx.base != base:
+        if others := tx.base != base:
             nights = planning.still_fresh(nights, tx.holdings())
         work = _Night(night, tx, config, client, progress or Progress(False), tuple(steps))
         if nights:
             work.run(nights)
     records = [work.records[name] for name in sorted(work.records)]
-    return Committed(records, work.measured, work.aligned, tx.snapshot or tx.base)
+    return Committed(records, work.measured, work.aligned, base if others else tx.snapshot or tx.base)
 
 
 class _Night:

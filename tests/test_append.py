@@ -257,19 +257,23 @@ def test_where_another_writer_commits_first_the_night_is_done_again(nights, at_o
     assert store.append(later, workers=0).frames == 0
 
 
-def test_the_same_night_by_two_writers_is_there_once(nights, store, monkeypatch):
-    """The second plans while the first measures, and finds under the lock that nothing is left to do."""
+def test_the_same_nights_by_two_writers_are_there_once(nights, store, tmp_path, monkeypatch):
+    """The second plans while the first measures, and finds under the lock what is left to do: of each night in turn."""
     module = importlib.import_module("dphot.append")
     commit = module.commit_nights
+    folders = [Path(shutil.copytree(night, tmp_path / night.name)) for night in nights[1:3]]
+    for folder in folders:
+        (folder / "light-r-0009.fits").touch()  # has no digest that could tell it is there
 
     def late(*args, **kwargs):
         monkeypatch.setattr(module, "commit_nights", commit)
-        assert dphot.append(store.path, nights[1], workers=0).frames == 5
+        assert dphot.append(store.path, folders, workers=0).frames == 12
         return commit(*args, **kwargs)
 
     monkeypatch.setattr(module, "commit_nights", late)
-    assert store.append(nights[1], workers=0).frames == 0
-    assert store.photometry["r"].sizes["time"] == 10 and n_commits(store) == 3
+    assert store.append(folders, workers=0).frames == 0
+    paths = list(store.photometry["r"].path.values)
+    assert len(paths) == len(set(paths)) == 17 and n_commits(store) == 4
 
 
 def test_a_second_writer_waits_or_refuses(nights, store):
