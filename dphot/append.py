@@ -20,7 +20,7 @@ from .io.frames import FrameTable, scan
 from .night_record import step_names
 from .other_field import OtherField
 from .progress import Progress
-from .store import ConflictError, Store
+from .store import ConflictError, Store, readable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -109,27 +109,28 @@ def append(
     """
     opened = store if isinstance(store, Store) else Store.open(store)
     opened.refresh()
-    config = _settings(opened, settings)
-    own = load_steps([steps] if isinstance(steps, str) else steps)
-    progress = progress or Progress()
-    table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
-    config = _of_the_stores_object(table, opened, config, progress)
-    held = opened.holdings()
-    nights = planning.plan(table, config, held)
-    if any(series.choice.missing for series in nights):
-        nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
-    if not nights:
-        progress.say(f"{opened.path}: holds all these frames already; nothing to do")
-        return Appended(opened.path)
-    named = replace(config, reference="auto") if held.files else config  # the store has its reference
-    chain = (*own, *planning.check(nights, named))
-    _check_steps(opened, nights, own)
-    if progress.lines:
-        progress.say(repr(table))
-    if client is not None:
-        return commit_nights(nights, opened, config, client, chain, progress, held.snapshot, wait)
-    with cluster.connect(workers, scheduler) as found:
-        return commit_nights(nights, opened, config, found, chain, progress, held.snapshot, wait)
+    with readable(opened.path, opened.session):
+        config = _settings(opened, settings)
+        own = load_steps([steps] if isinstance(steps, str) else steps)
+        progress = progress or Progress()
+        table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
+        config = _of_the_stores_object(table, opened, config, progress)
+        held = opened.holdings()
+        nights = planning.plan(table, config, held)
+        if any(series.choice.missing for series in nights):
+            nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
+        if not nights:
+            progress.say(f"{opened.path}: holds all these frames already; nothing to do")
+            return Appended(opened.path)
+        named = replace(config, reference="auto") if held.files else config  # the store has its reference
+        chain = (*own, *planning.check(nights, named))
+        _check_steps(opened, nights, own)
+        if progress.lines:
+            progress.say(repr(table))
+        if client is not None:
+            return commit_nights(nights, opened, config, client, chain, progress, held.snapshot, wait)
+        with cluster.connect(workers, scheduler) as found:
+            return commit_nights(nights, opened, config, found, chain, progress, held.snapshot, wait)
 
 
 def commit_nights(

@@ -27,7 +27,7 @@ from .lineage import commit_facts
 from .night_record import LOST, calibration_facts, software, step_names
 from .other_calibration import other_masters
 from .progress import Progress
-from .store import Store, Transaction, repairs
+from .store import Store, Transaction, readable, repairs
 from .store.layout import REFERENCE
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def redo(
     InputError
         If the store has no such night, or keeps no frames of it; if a setting would not fit its other nights; or if
         calibration frames given do not serve the night.
+    StoreError
+        If the store cannot be read or written, or another writer does not finish in time.
     """
     opened = store if isinstance(store, Store) else Store.open(store)
     opened.refresh()
@@ -99,10 +101,11 @@ def redo(
     else:
         table = scan(calibration, telescope=opened.attrs["config"]["telescope"] or None)
     rest = own, table, wait, progress or Progress(), settings
-    if client is None:
-        with cluster.connect(workers, scheduler) as found:
-            return _redo(opened, night, found, *rest)
-    return _redo(opened, night, client, *rest)
+    with readable(opened.path, opened.session):
+        if client is None:
+            with cluster.connect(workers, scheduler) as found:
+                return _redo(opened, night, found, *rest)
+        return _redo(opened, night, client, *rest)
 
 
 def _redo(

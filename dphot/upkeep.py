@@ -75,7 +75,8 @@ def check(arguments: argparse.Namespace) -> Result:
     store = Store.open(arguments.store)
     looked_at = arguments.files, progress(arguments), arguments.versions
     problems, found = dphot.check(store, *looked_at)
-    done = repair(store, problems, found, arguments.moved_to) if arguments.repair else []
+    with readable(store.path, store.session):
+        done = repair(store, problems, found, arguments.moved_to) if arguments.repair else []
     for line in done:
         say(arguments, line)
     if done:

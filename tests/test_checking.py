@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dphot
+from dphot import cli, simulate
 from dphot.checking import check, problem_lines, repair
 from dphot.store import Store, health, older
 from dphot.store.layout import frames_group
@@ -44,6 +45,34 @@ def test_every_flipped_byte_of_a_chunk_is_found(store):
         assert len(problems) == 1 and "1 chunk of" in problems[0].what and problems[0].nights, place
         largest.write_bytes(whole)
     assert check(Store.open(store.path), files=False)[0] == []
+
+
+@pytest.mark.slow
+def test_writers_that_meet_damage_say_so_and_the_cure_works(store, small_night, tmp_path, capsys):
+    """The last chunk of an array is read back before rows are added, whatever night they are of."""
+    (later,) = simulate.write_nights(
+        tmp_path / "later", night=1, frames=4, size=256, seed=3, stars=60, bias=3, darks=3, flats=3
+    )
+    before = store.history()[1].id
+    for chunk in sorted((Path(store.path) / "chunks").iterdir(), key=lambda f: -f.stat().st_size):
+        flip(chunk)
+        (problem,) = health.damage(Store.open(store.path).session)
+        if problem.place == "photometry/r/flux":
+            break
+        flip(chunk)
+    night = store.nights[0]["night"]
+    for command in (
+        ["append", store.path, str(later)],
+        ["redo", store.path, night, "--set", "sky_sigma=2.5"],
+    ):
+        assert cli.main([*command, "--workers", "0"]) == 6
+        err = capsys.readouterr().err
+        assert f"`dphot check {store.path}` tells what" in err and "Traceback" not in err
+    assert "dphot rollback" in problem.cure and "append" in problem.cure
+    damaged = Store.open(store.path)
+    damaged.rollback(before)
+    assert damaged.append([small_night, later], workers=0).frames == 12
+    assert check(Store.open(store.path))[0] == []
 
 
 def test_a_damaged_frame_is_named_the_rest_is_readable_and_it_comes_back(store, small_store):

@@ -67,6 +67,11 @@ def test_tag_diff_rollback_gc(store, run):
     assert run("tag", path, "empty", "--at", empty)[2]["tags"] == {"empty": empty}
     assert run("tag", path)[2]["tags"] == {"empty": empty}
     assert run("tag", path, "empty")[0] == 6
+    for name in ("", " ", "a/b"):
+        code, _, result = run("tag", path, name)
+        assert code == 6 and f"tag {name!r} is no name" in result["error"]
+    assert run("tag", path)[2]["tags"] == {"empty": empty}
+    assert "'A9' is too short for a version" in run("diff", path, "A9")[2]["error"]
     assert run("tag", path, "--at", empty)[0] == 2
     code, text, result = run("diff", path, "empty")
     assert code == 0 and result["nights"]["added"] == [r["night"] for r in store.nights]

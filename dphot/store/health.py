@@ -179,12 +179,15 @@ def _nights(root: zarr.Group, path: str, rows: list[int]) -> list[str]:
 
 
 def _cure(path: str) -> str:
+    kind, name = path.split("/")[0], path.split("/")[-1]
+    if kind == layout.FRAMES and name == "raw":
+        return "restore the frames from their files: dphot check --repair"
     return {
-        layout.FRAMES: "restore the frames from their files: dphot check --repair",
-        layout.PHOTOMETRY: "measure these nights again: dphot redo",
+        # to measure nights again does not do: a chunk holds rows of others, which are read and written back
+        layout.PHOTOMETRY: "go back to a version before it (dphot rollback), and append the nights since then again",
         layout.STACK: "measure this night again: dphot redo",
         layout.MASTERS: "reduce the night from its files into another store",
-    }.get(path.split("/")[0], "go back to an earlier version: dphot rollback")
+    }.get(kind, "go back to an earlier version: dphot rollback")
 
 
 def misfits(session: Any) -> Iterator[Problem]:

@@ -171,6 +171,8 @@ def resolve(repo: icechunk.Repository, session: icechunk.Session, path: str, ver
         datetime.fromisoformat(version)
     except ValueError:
         what = f"fits {len(known)} commits" if known else "is no version"
+        if len(version) < 4:
+            what = "is too short for a version"
         raise StoreError(
             f"{path}: {version!r} {what}; give a tag, a commit as `dphot history` lists them, or a date"
         ) from None
@@ -186,7 +188,11 @@ def tag(repo: icechunk.Repository, path: str, name: str, snapshot: str) -> None:
     """Give a commit a name (see `Store.tag`); a tag is no commit, and waits for no writer."""
     if not repository.is_remote(path):
         lock.check_writable(repository.folder(path))
+    if not name.strip() or "/" in name:
+        raise StoreError(f"{path}: tag {name!r} is no name; give one without a slash, as paper-1")
     with repository.errors(path, f"tag {name!r}"):
+        if name in repo.list_tags():
+            raise StoreError(f"{path}: tag {name!r} is taken, and stays with its commit; give another name")
         repo.create_tag(name, snapshot_id=snapshot)
 
 
