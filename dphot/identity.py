@@ -28,6 +28,7 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
 
     A file whose path, size and time of change the store knows is not read. Of the others only those of a size and
     mid-exposure time that the store holds are read for their digest: a frame that was renamed or copied is the same.
+    A file that cannot be read any more, but was measured, is no other frame.
 
     Parameters
     ----------
@@ -39,9 +40,12 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
     new = [
         r for r in records if (r["filter"], r["path"], int(r["size"]), int(r["mtime_ns"])) not in held.files
     ]
+    times = instants(new).astype(np.int64).tolist()
+    spoilt = [bool(r["error"]) and (r["filter"], r["path"], time) in held.exposures
+              for r, time in zip(new, times, strict=True)]  # fmt: skip
     alike = {
         str(r["path"])
-        for r, time in zip(new, instants(new).astype(np.int64).tolist(), strict=True)
+        for r, time in zip(new, times, strict=True)
         if (r["filter"], int(r["size"]), time) in held.alike
     }
     digests = _digests(sorted(alike))
@@ -51,7 +55,7 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         lost = digest == "" and (record["filter"], record["path"]) in held.undigested
         return lost or (record["filter"], digest) in held.digests
 
-    return [r for r in new if not known(r)]
+    return [r for r, gone in zip(new, spoilt, strict=True) if not gone and not known(r)]
 
 
 def copies_among(records: Sequence[Record]) -> dict[str, str]:

@@ -158,6 +158,19 @@ def test_a_file_that_comes_whole_in_another_filter_takes_its_place_too(store, la
     assert [store.photometry[f].sizes["time"] for f in "gr"] == [3, 7] and check(store)[0] == []
 
 
+def test_a_file_that_is_cut_after_it_was_measured_is_no_new_frame(store, later):
+    store.append(later, workers=0)
+    before, path = store.photometry["r"].load(), lights(later)[2]
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole):
+        path.write_bytes(content)
+        assert store.append(later, workers=0).frames == 0
+    same_bits(store.photometry["r"].load(), before)
+    edit(path, DATE_OBS="2026-03-16T03:00:00")  # a camera that gave the name to another exposure
+    path.write_bytes(path.read_bytes()[: len(whole) // 2])
+    assert store.append(later, workers=0).frames == 1
+
+
 def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later):
     path = lights(later)[2]
     there = path.rename(path.with_suffix(".aside"))

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import zarr
 
+from ..flags import FrameFlag
 from . import layout, repository
 
 #: The columns of the photometry that identify a frame.
-_COLUMNS = ("path", "digest", "file_size", "file_time", "time")
+_COLUMNS = ("path", "digest", "file_size", "file_time", "time", "frame_flags")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Holdings:
     """Filter and digest of each frame that has one."""
     undigested: frozenset[tuple[str, str]] = frozenset()
     """Filter and path of each file that could not be read at all, or was empty."""
+    exposures: frozenset[tuple[str, str, int]] = frozenset()
+    """Filter, path and mid-exposure time (ns) of each frame whose file could be read."""
 
 
 def holdings(session: Any) -> Holdings:
@@ -46,7 +49,7 @@ def holdings(session: Any) -> Holdings:
         for name in _COLUMNS:
             columns[name] += np.asarray(group[name][:]).tolist()
         columns["filter"] += [layout.decode_name(encoded)] * group["path"].shape[0]
-    filters, path, digest, size, changed, time = columns.values()
+    filters, path, digest, size, changed, time, flags = columns.values()
     identified = list(zip(filters, path, digest, strict=True))
     return Holdings(
         session.snapshot_id,
@@ -57,6 +60,11 @@ def holdings(session: Any) -> Holdings:
         alike=frozenset(zip(filters, size, time, strict=True)),
         digests=frozenset((f, d) for f, _, d in identified if d),
         undigested=frozenset((f, p) for f, p, d in identified if not d),
+        exposures=frozenset(
+            (f, p, t)
+            for f, p, t, bits in zip(filters, path, time, flags, strict=True)
+            if not bits & FrameFlag.UNREADABLE
+        ),
     )
 
 
