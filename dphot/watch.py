@@ -116,6 +116,8 @@ def watch(
         If the folder does not exist, or a setting is wrong or differs from the store's.
     BucketError
         If the bucket cannot be reached or listed at the beginning; later it is tried again.
+    StoreError
+        If what has come in the end cannot be stored; before, it is tried again.
     """
     settled = Config().patch(**settings)
     place = absolute(str(folder))
@@ -124,6 +126,8 @@ def watch(
     stop, progress = stop or Event(), progress or Progress()
     where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "client": client}
     arrivals, given, told, added = Arrivals(patience), set[tuple[Any, ...]](), set[str](), 0
+    frames: int | None
+    failure: Exception | None = None
     last_commit = clock.monotonic()
     progress.say(f"watching {folder}")
     while True:
@@ -134,7 +138,7 @@ def watch(
         new = [r for r in whole if _identity(r) not in given]
         due = ending or now - last_commit >= every or now - arrivals.last_change >= quiet
         if due and any(r["type"] == "light" or r["error"] for r in new):
-            frames: int | None = 0
+            frames, failure = 0, None
             try:
                 table = FrameTable.from_records(whole)
                 frames, nights = _add(store, table, where, settings, ending, progress)
@@ -147,8 +151,9 @@ def watch(
                 progress.say(f"not added: {in_words(error)}")
             except (DphotError, OSError) as error:
                 # The disk may have room again, the other writer be done: a night must not end here.
-                progress.say(f"not added, to be tried again: {in_words(error)}")
-                frames = None
+                frames, failure = None, error
+                if not ending:
+                    progress.say(f"not added, to be tried again: {in_words(error)}")
             if frames is not None:
                 given.update(_identity(r) for r in new)
                 added += frames
@@ -159,6 +164,8 @@ def watch(
             if on_end is not None:
                 taken = {r["path"] for r in whole}
                 on_end({r["path"]: r["error"] for r in records or () if r["path"] not in taken})
+            if failure is not None:
+                raise failure
             return added
         stop.wait(poll)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import dphot
-from dphot import cli
-from dphot.errors import InputError
+from dphot import cli, simulate
+from dphot.errors import InputError, StoreError
 from dphot.flags import FrameFlag
 from dphot.progress import Progress
 from dphot.watch import Arrivals, watch
@@ -105,6 +105,30 @@ def test_what_calibration_lacks_is_said_once_in_a_night(small_night, tmp_path, c
     )
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "calibration missing: flat" in line]
     assert "filter r" in line
+
+
+def test_what_cannot_be_stored_in_the_end_is_an_error(small_store, tmp_path):
+    """Not before: there may be room again, or another writer be done."""
+    store = Path(shutil.copytree(small_store.path, tmp_path / "w.dphot"))
+    (camera,) = simulate.write_nights(
+        tmp_path / "camera", night=1, frames=2, size=256, seed=3, stars=60, bias=0, darks=0, flats=0
+    )
+    lock, stop, said = store / "dphot.lock", Event(), []
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # permissions would not stop a test that runs as root
+
+    class Telling(Progress):
+        def say(self, text):
+            said.append(text)
+            if "to be tried again" in text:
+                stop.set()
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        watch(store, camera, every=0.0, poll=0.05, stop=stop, progress=Telling(bars=False))
+    assert sum("to be tried again" in text for text in said) == 1
+    lock.rmdir()
+    stop.clear()
+    assert watch(store, camera, every=0.0, poll=0.05, stop=stop, on_commit=lambda opened: stop.set()) == 2
 
 
 def test_files_that_may_be_half_written_are_named_at_the_end(small_night, tmp_path, capsys):
