@@ -74,7 +74,10 @@ def check(
         if files:
             problems += _files(store, found, progress, spoilt)
     with progress.bar("tags", len(store.tags), "tag") as bar:
-        problems += older.tagged_problems(store.path, store.session, lambda tag: bar.update())
+        tagged = list(older.tagged_problems(store.path, store.session, lambda tag: bar.update()))
+    # where nothing tells what a tag shares with the present state, all of it was read again
+    present = {(problem.place, problem.what) for problem in problems}
+    problems += [p for p in tagged if (p.place.partition(": ")[2], p.what) not in present]
     if versions:
         with progress.bar("versions", None, "version") as bar:
             problems += older.untagged_problems(store.path, store.session, lambda commit: bar.update())

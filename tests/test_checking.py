@@ -113,6 +113,34 @@ def test_a_damaged_frame_is_named_the_rest_is_readable_and_it_comes_back(store, 
     assert check(damaged, versions=True)[0] == []
 
 
+def test_what_the_present_state_shares_with_a_tag_is_told_once(store):
+    """Also where a collection has cut the line between the two."""
+    with store.transaction("another") as tx:
+        tx.write_attrs({"note": "one"})
+    store.tag("v1")
+    store.rollback(store.history()[1].id)
+    store.collect(timedelta(0))
+    largest = sorted((Path(store.path) / "chunks").iterdir(), key=lambda f: f.stat().st_size)[-1]
+    flip(largest)
+    (problem,) = check(Store.open(store.path), files=False)[0]
+    assert not problem.place.startswith("tag")
+
+
+def test_the_history_is_listed_where_the_list_of_what_gc_let_go_is_damaged(store, capsys):
+    with store.transaction("another") as tx:
+        tx.write_attrs({"note": "one"})
+    kept = {file: file.read_bytes() for file in Path(store.path).glob("manifests/*")}
+    store.collect(timedelta(0))
+    (log,) = {*Path(store.path).glob("manifests/*")} - set(kept)
+    log.write_bytes(log.read_bytes()[:50])
+    damaged, told = Store.open(store.path), []
+    assert damaged.history(everything=True, broken=told.append) == damaged.history()
+    assert "does not tell which versions gc let go" in told[0]
+    assert cli.main(["history", store.path]) == 6
+    assert damaged.history()[0].id in capsys.readouterr().out
+    assert damaged.at(damaged.history()[0].id[:6]).path == store.path
+
+
 def test_damaged_photometry_names_its_nights_and_leaves_the_others(tmp_path):
     from store_night import make_night
 

@@ -56,13 +56,15 @@ class Break:
     """Where a history ends before its beginning: a commit that cannot be read, and with it what came before."""
 
     lost: str
-    """Identity of the commit."""
+    """Identity of the commit; empty where it is the list of those that `collect` let go."""
     after: Commit | None
     """The one that came next, which can be read."""
     why: str
     """Why it cannot be read."""
 
     def __str__(self) -> str:
+        if not self.lost:
+            return f"does not tell which versions gc let go: their list cannot be read ({self.why})"
         where = (
             f"breaks before commit {self.after.id} of {self.after.time:%Y-%m-%d %H:%M:%S}: "
             if self.after
@@ -93,7 +95,14 @@ def history(
         own = [commit for commit in ancestry(repo, tip, broken) if commit.id not in seen]
         kept += [replace(commit, state=state) for commit in own]
         seen |= {commit.id for commit in own}
-    kept += [replace(commit, state="collected") for commit in _log(session) if commit.id not in seen]
+    try:
+        gone = _log(session)
+    except Exception as error:  # Zarr, its codecs and Icechunk each have their own
+        if broken is None:
+            raise
+        broken(Break("", None, repository.reason(error)))
+        gone = []
+    kept += [replace(commit, state="collected") for commit in gone if commit.id not in seen]
     return sorted(kept, key=lambda commit: commit.time, reverse=True)
 
 
