@@ -237,7 +237,7 @@ def repair(
     done: list[str] = []
     with store.transaction("repair") as tx:
         named = _named_files(store)
-        moved = _moved(found["missing"], named, folder) if folder else {}
+        moved = _moved([*found["missing"], *found["changed"]], named, folder) if folder else {}
         if moved:
             repairs.move_paths(tx.root, moved)
             done += [f"{old} is now {new}" for old, new in sorted(moved.items())]
@@ -261,9 +261,10 @@ def _spoilt(problems: list[Problem], filter: str, night: str, row: int, path: st
     return of_file or any(p.place == place and row in p.rows for p in problems)
 
 
-def _moved(missing: list[str], named: Mapping[str, Mapping[str, _Named]], folder: str) -> dict[str, str]:
-    """Old path to new path of the missing files that are in a folder."""
-    wanted = {digest: path for path in missing for digest in named[path]}
+def _moved(lost: list[str], named: Mapping[str, Mapping[str, _Named]], folder: str) -> dict[str, str]:
+    """Old path to new path of files that are in a folder now, another one having taken the name of some."""
+    # of a name that the store knows of two files, only those in the frames of one could follow
+    wanted = {next(iter(named[path])): path for path in lost if len(named[path]) == 1}
     found: dict[str, str] = {}
     for file in list_files([folder], None)[0]:
         now, _ = _content(file)

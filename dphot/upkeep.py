@@ -15,7 +15,7 @@ from .checking import problem_lines, repair
 from .errors import InputError, StoreError
 from .lineage import commit_line, lineage_lines
 from .saying import progress, say
-from .store import Store, readable
+from .store import Store, readable, recover
 from .summaries import shortcoming_lines
 
 Result = dict[str, Any]
@@ -111,11 +111,18 @@ def redo(arguments: argparse.Namespace) -> Result:
 
 def rollback(arguments: argparse.Namespace) -> Result:
     """`dphot rollback`"""
-    store = Store.open(arguments.store)
-    left = store.session.snapshot_id
-    state = store.rollback(arguments.to, arguments.wait)
+    try:
+        store = Store.open(arguments.store)
+    except StoreError:  # what is there cannot be read: an earlier version takes its place
+        state, left = recover(arguments.store, arguments.to, arguments.wait)
+        store = Store.open(arguments.store)
+        rest = f"the state left behind, {left}, cannot be read"
+    else:
+        left = store.session.snapshot_id
+        state = store.rollback(arguments.to, arguments.wait)
+        rest = f"the state left behind stays readable as {left} until `dphot gc`"
     say(arguments, f"{store.path} is at {state}, with the contents of {store.history()[0].metadata['to']}")
-    say(arguments, f"the state left behind stays readable as {left} until `dphot gc`")
+    say(arguments, rest)
     return {"store": store.path, "commit": state, "left": left}
 
 

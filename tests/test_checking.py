@@ -306,3 +306,26 @@ def test_files_that_changed_moved_or_went(night_copy, tmp_path):
     (after,) = store.photometry.values()
     assert after.path.values[1] == str(tmp_path / "archive" / "renamed.fits")
     np.testing.assert_array_equal(after.flux, before.flux)
+
+
+def test_a_linked_file_is_followed_though_another_has_taken_its_name(night_copy, tmp_path):
+    """A camera that counts from one again."""
+    store = dphot.reduce(night_copy, tmp_path / "s.dphot", workers=0, stack=False, frames="link")
+    (obs,) = store.photometry.values()
+    path, other = (Path(p) for p in obs.path.values[:2])
+    (name,) = store.frames
+    (frames,) = store.frames[name].values()
+    before = frames.raw.values
+    (tmp_path / "archive").mkdir()
+    path.rename(tmp_path / "archive" / "kept.fits")
+    content = bytearray(other.read_bytes())
+    content[-3000] ^= 1
+    path.write_bytes(content)
+    problems, found = check(store)
+    assert "--moved-to" in problems[0].cure and found["changed"] == [str(path)]
+    assert repair(store, problems, found, str(tmp_path / "archive")) == [
+        f"{path} is now {tmp_path}/archive/kept.fits"
+    ]
+    assert check(store)[0] == []
+    (frames,) = store.frames[name].values()
+    np.testing.assert_array_equal(frames.raw.values, before)

@@ -68,6 +68,23 @@ def test_a_history_that_breaks_is_listed_up_to_there(store, capsys):
     assert broken.rollback(commits[1].id[:8]) and broken.photometry["r"].sizes["time"] == 10
 
 
+def test_where_the_last_commit_is_damaged_the_one_before_takes_its_place(store, capsys):
+    tip, before = store.history()[:2]
+    halve(files(store, "snapshots")[tip.id])
+    cure = f"dphot rollback {store.path} {before.id}"
+    with pytest.raises(StoreError, match=f"cannot be read.*snapshots/{tip.id}, back from a copy.*{cure}$"):
+        Store.open(store.path)
+    for command in (["history"], ["check"], ["append", "."]):
+        assert cli.main([command[0], store.path, *command[1:]]) == 6 and cure in capsys.readouterr().err
+    assert cli.main(["rollback", store.path, "2026-11-01"]) == 6
+    assert cli.main(["rollback", store.path, before.id]) == 0
+    assert f"the state left behind stays readable as {tip.id}" not in capsys.readouterr().out
+    back = Store.open(store.path)
+    assert back.history()[1:] == store.at(before.id).history() and back.photometry["r"].sizes["time"] == 10
+    append(back, 3)
+    assert back.photometry["r"].sizes["time"] == 15 and check(back, files=False)[0] == []
+
+
 @pytest.mark.parametrize("part", ["manifests", "chunks"])
 def test_what_only_untagged_versions_use_is_told_once_and_let_go(store, part, tmp_path, capsys):
     assert problems(store) == []

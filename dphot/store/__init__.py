@@ -3,6 +3,7 @@
 from .frame_writer import FrameWriter, write_frames
 from .health import Problem, readable
 from .holdings import Holdings
+from .opening import recover
 from .plain import write_plain_zarr
 from .reading import read_dataset
 from .store import Store
@@ -21,6 +22,7 @@ __all__ = [
     "Transaction",
     "read_dataset",
     "readable",
+    "recover",
     "write_frames",
     "write_plain_zarr",
 ]

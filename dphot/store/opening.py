@@ -8,7 +8,7 @@ import icechunk
 
 from ..errors import StoreError
 from ..schema import FORMAT_VERSION
-from . import layout, repository
+from . import layout, repository, versions
 
 
 def connect(
@@ -23,6 +23,24 @@ def connect(
     repo = repository.open_existing(path)
     version = tag or snapshot or as_of
     doing = f"version {str(version)!r} not found" if version else "it cannot be read"
+    try:
+        session = _readable_session(repo, path, doing, tag, snapshot, as_of)
+    except StoreError as error:
+        if version is None and (cure := _way_back(repo, path)):
+            raise StoreError(f"{error}; {cure}") from error
+        raise
+    _check_format(path, session)
+    return repo, session
+
+
+def _readable_session(
+    repo: icechunk.Repository,
+    path: str,
+    doing: str,
+    tag: str | None,
+    snapshot: str | None,
+    as_of: datetime | str | None,
+) -> icechunk.Session:
     with repository.errors(path, doing):
         if tag is not None:
             session = repo.readonly_session(tag=tag)
@@ -36,8 +54,58 @@ def connect(
         first = next(iter(repo.ancestry(snapshot_id=session.snapshot_id)))
     if as_of is not None and first.parent_id is None:
         raise _too_early(path, as_of)
-    _check_format(path, session)
-    return repo, session
+    return session
+
+
+def recover(path: str, to: str, wait: float) -> tuple[str, str]:
+    """Go back to a version where the present state cannot be read (see `Store.rollback`, which reads it).
+
+    Parameters
+    ----------
+    path : str
+        The store.
+    to : str
+        A tag, or a commit's whole identity: the history, which could tell the rest of one, begins at the present state.
+    wait : float
+        How long to wait for another writer, s.
+
+    Returns
+    -------
+    state, left : str
+        Identities of the new commit, and of the one that cannot be read.
+
+    Raises
+    ------
+    StoreError
+        If there is no such version, or another writer does not finish in time.
+    """
+    repo = repository.open_existing(path)
+    with repository.errors(path):
+        left, tags = repo.lookup_branch(repository.BRANCH), repo.list_tags()
+    _, session = connect(path, **{"tag" if to in tags else "snapshot": to})
+    return versions.rollback(repo, path, session.snapshot_id, wait), left
+
+
+def _way_back(repo: icechunk.Repository, path: str) -> str:
+    """What to do where the last commit of a local store cannot be read; nothing where no other can be."""
+    try:
+        tip = repo.lookup_branch(repository.BRANCH)
+        files = sorted(
+            (repository.folder(path) / "snapshots").glob("*"), key=lambda file: -file.stat().st_mtime
+        )
+    except (icechunk.IcechunkError, OSError):
+        return ""
+    for file in files:
+        try:
+            info = next(iter(repo.ancestry(snapshot_id=file.name)))
+        except icechunk.IcechunkError:
+            continue
+        if info.parent_id is not None and info.id != tip:
+            return (
+                f"put its last commit, snapshots/{tip}, back from a copy, or go back to the one of "
+                f"{info.written_at:%Y-%m-%d %H:%M:%S} ({info.message}): dphot rollback {path} {info.id}"
+            )
+    return ""
 
 
 def _as_of(repo: icechunk.Repository, path: str, when: datetime) -> icechunk.Session:
