@@ -81,7 +81,7 @@ class TestRollback:
         assert frames(store.at(str(store.history()[1].time))) == 80
         for name, problem in (
             ("nothing", "'nothing' is no version"),
-            ("", "'' fits 4 commits"),
+            ("", "'' is too short for a version"),
             ("1999-01-01", "no version of 1999-01-01 .*is kept"),
         ):
             with pytest.raises(StoreError, match=problem):
