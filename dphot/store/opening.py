@@ -83,7 +83,7 @@ def recover(path: str, to: str, wait: float) -> tuple[str, str]:
     with repository.errors(path):
         left, tags = repo.lookup_branch(repository.BRANCH), repo.list_tags()
     _, session = connect(path, **{"tag" if to in tags else "snapshot": to})
-    return versions.rollback(repo, path, session.snapshot_id, wait), left
+    return versions.rollback(repo, path, session.snapshot_id, wait, keep=False), left
 
 
 def _way_back(repo: icechunk.Repository, path: str) -> str:

@@ -205,8 +205,11 @@ def tag(repo: icechunk.Repository, path: str, name: str, snapshot: str) -> None:
         repo.create_tag(name, snapshot_id=snapshot)
 
 
-def rollback(repo: icechunk.Repository, path: str, to: str, wait: float) -> str:
-    """Make a new state with the contents of an earlier commit (see `Store.rollback`); returns its identity."""
+def rollback(repo: icechunk.Repository, path: str, to: str, wait: float, keep: bool = True) -> str:
+    """Make a new state with the contents of an earlier commit (see `Store.rollback`); returns its identity.
+
+    `keep`: whether the state left behind stays in the history, which must be readable for that.
+    """
     with exclusive(path, wait), repository.errors(path, "rollback"):
         tip = repo.lookup_branch(repository.BRANCH)
         if tip == to:
@@ -214,7 +217,8 @@ def rollback(repo: icechunk.Repository, path: str, to: str, wait: float) -> str:
         now = datetime.now(UTC)
         # the new state is made aside and the branch moves once: nothing in between is ever found
         aside, undone = f"rollback-{now:{_STAMP}}", f"{UNDONE}{now:{_STAMP}}"
-        repo.create_branch(undone, tip)
+        if keep:
+            repo.create_branch(undone, tip)
         repo.create_branch(aside, to)
         try:
             session = repo.writable_session(aside)
@@ -222,7 +226,8 @@ def rollback(repo: icechunk.Repository, path: str, to: str, wait: float) -> str:
             state = session.commit(f"Roll back to {to}", metadata={"to": to, "from": tip})
             repo.reset_branch(repository.BRANCH, state, from_snapshot_id=tip)
         except BaseException:
-            repo.delete_branch(undone)
+            if keep:
+                repo.delete_branch(undone)
             raise
         finally:
             repo.delete_branch(aside)
