@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -381,24 +380,3 @@ def test_a_report_is_written_beside_the_store(small_store, run, tmp_path):
         and page.read_text().startswith("<!")
     )
     assert run("report", store, "--target", 1)[0] == 2
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to a core here")
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["-m", "dphot.cli", "tag"],
-        ["-c", "import dphot, sys; list(dphot.open(sys.argv[1]).photometry)"],
-    ],
-    ids=["command", "script"],
-)
-def test_a_process_that_ends_just_after_it_read_a_store_ends_well(small_store, arguments):
-    """On one core half of such commands aborted: a thread of Icechunk was still at work."""
-    core = {min(os.sched_getaffinity(0))}
-    for _ in range(8):
-        done = subprocess.run(
-            [sys.executable, *arguments, small_store.path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, core),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
