@@ -15,12 +15,13 @@ from .errors import DphotError, InputError
 from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .graph.warm import warm
+from .identity import written_since
 from .io.files import statuses
 from .io.frames import FrameTable, scan
 from .night_record import step_names
 from .other_field import OtherField
 from .progress import Progress
-from .store import ConflictError, Store, readable
+from .store import ConflictError, Holdings, Store, readable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -116,6 +117,7 @@ def append(
         table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
         config = _of_the_stores_object(table, opened, config, progress)
         held = opened.holdings()
+        _tell_changed(table, held, progress)
         nights = planning.plan(table, config, held)
         if any(series.choice.missing for series in nights):
             nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
@@ -242,6 +244,16 @@ def _check_steps(store: Store, nights: Sequence[planning.NightSeries], own: Sequ
                 f"{store.path}: its frames went through the steps {', '.join(record['steps']) or 'none'}; "
                 "give the same with steps="
             )
+
+
+def _tell_changed(table: FrameTable, held: Holdings, progress: Progress) -> None:
+    columns = table.to_pandas()[["path", "size", "mtime_ns", "time"]]
+    changed = written_since(columns.to_dict("records"), held)  # type: ignore[arg-type]
+    if changed:
+        progress.say(
+            f"{len(changed)} measured files have been written to since ({changed[0]} ...): each stays as it was "
+            "measured; `dphot check` tells whether it is another now"
+        )
 
 
 def _of_the_stores_object(table: FrameTable, store: Store, config: Config, progress: Progress) -> Config:

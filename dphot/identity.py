@@ -26,9 +26,10 @@ _STRAY_STEPS = 0.1
 def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, Any]]:
     """The frames that a store does not hold.
 
-    A file whose path, size and time of change the store knows is not read. Of the others only those of a size and
-    mid-exposure time that the store holds are read for their digest: a frame that was renamed or copied is the same.
-    A file that cannot be read any more, but was measured, is no other frame.
+    A file whose path, size and time of change the store knows is not read, nor is one whose path and mid-exposure time
+    are those of a frame that was measured: it is that exposure, though its header was edited, or the file cut, since.
+    Of the others only those of a size and mid-exposure time that the store holds are read for their digest: a frame
+    that was renamed or copied is the same.
 
     Parameters
     ----------
@@ -38,16 +39,12 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         What the store holds.
     """
     new = [
-        r for r in records if (r["filter"], r["path"], int(r["size"]), int(r["mtime_ns"])) not in held.files
+        (r, time)
+        for r, time in zip(records, _nanoseconds(records), strict=True)
+        if (r["filter"], r["path"], int(r["size"]), int(r["mtime_ns"])) not in held.files
+        and (r["filter"], r["path"], time) not in held.exposures
     ]
-    times = instants(new).astype(np.int64).tolist()
-    spoilt = [bool(r["error"]) and (r["filter"], r["path"], time) in held.exposures
-              for r, time in zip(new, times, strict=True)]  # fmt: skip
-    alike = {
-        str(r["path"])
-        for r, time in zip(new, times, strict=True)
-        if (r["filter"], int(r["size"]), time) in held.alike
-    }
+    alike = {str(r["path"]) for r, time in new if (r["filter"], int(r["size"]), time) in held.alike}
     digests = _digests(sorted(alike))
 
     def known(record: Record) -> bool:
@@ -55,7 +52,24 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         lost = digest == "" and (record["filter"], record["path"]) in held.undigested
         return lost or (record["filter"], digest) in held.digests
 
-    return [r for r, gone in zip(new, spoilt, strict=True) if not gone and not known(r)]
+    return [r for r, _ in new if not known(r)]
+
+
+def written_since(records: Sequence[Record], held: Holdings) -> list[str]:
+    """Paths of files that were measured and have been written to since, whether or not that changed them.
+
+    Parameters
+    ----------
+    records, held
+        As for `unheld`.
+    """
+    measured = {(path, time) for _, path, time in held.exposures}
+    as_it_was = {(path, size, changed) for _, path, size, changed in held.files}
+    return [
+        str(r["path"])
+        for r, time in zip(records, _nanoseconds(records), strict=True)
+        if (r["path"], time) in measured and (r["path"], int(r["size"]), int(r["mtime_ns"])) not in as_it_was
+    ]
 
 
 def copies_among(records: Sequence[Record]) -> dict[str, str]:
@@ -107,6 +121,10 @@ def odd_times(records: Sequence[Record]) -> dict[str, str]:
                 jump = f"the clock went back by {(before - ns) / 1e9:.0f} s after {os.path.basename(name)}"
                 notes.setdefault(path, []).append(jump)
     return {path: " | ".join(dict.fromkeys(parts)) for path, parts in notes.items()}
+
+
+def _nanoseconds(records: Sequence[Record]) -> list[int]:
+    return [int(ns) for ns in instants(records).astype(np.int64)]
 
 
 def _digests(paths: Sequence[str]) -> dict[str, str]:

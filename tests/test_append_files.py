@@ -17,6 +17,7 @@ from dphot.checking import check
 from dphot.flags import FrameFlag
 from dphot.lineage import commit_line, explain, lineage_lines
 from dphot.other_field import OtherField
+from dphot.progress import Progress
 
 
 @pytest.fixture
@@ -169,6 +170,35 @@ def test_a_file_that_is_cut_after_it_was_measured_is_no_new_frame(store, later):
     edit(path, DATE_OBS="2026-03-16T03:00:00")  # a camera that gave the name to another exposure
     path.write_bytes(path.read_bytes()[: len(whole) // 2])
     assert store.append(later, workers=0).frames == 1
+
+
+def test_a_header_that_is_edited_after_its_frame_was_measured_makes_no_second_frame(store, later, capsys):
+    """As a plate solver does, or a keyword that was forgotten."""
+    store.append(later, workers=0)
+    before, (first, second, *_) = store.photometry["r"].load(), lights(later)
+    edit(first, CRVAL1=30.0, CRVAL2=40.0)
+    second.touch()
+    progress = Progress(bars=False, lines=True)
+    assert store.append(later, workers=0, progress=progress).frames == 0
+    said = capsys.readouterr().err
+    assert f"2 measured files have been written to since ({first} ...)" in said
+    same_bits(store.photometry["r"].load(), before)
+    (problem,) = check(store)[0]
+    assert "another file" in problem.what and str(first) in str(problem)
+
+
+def test_a_file_that_becomes_whole_after_it_was_listed_is_measured_next_time(nights, store, later, tmp_path):
+    half, more = lights(later)[1:3]
+    whole = {path: path.read_bytes() for path in (half, more)}
+    for path in whole:
+        path.write_bytes(whole[path][:20000])
+    table = dphot.scan(later, store=False)
+    for path in whole:  # between the look at the folder and the measurement
+        path.write_bytes(whole[path])
+    assert store.append(table, workers=0).frames_used == 3
+    assert store.append(later, workers=0).frames_used == 2
+    same_stores(store, dphot.reduce([nights[0], later], tmp_path / "once.dphot", workers=0))
+    assert check(store)[0] == [] and store.append(later, workers=0).frames == 0
 
 
 def test_a_file_that_could_not_be_opened_is_measured_when_it_can_be(store, later):

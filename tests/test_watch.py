@@ -221,5 +221,7 @@ def wait_for(ready, run, seconds=120.0):
     until = time.monotonic() + seconds
     while not ready():
         assert run.poll() is None, run.stdout.read()
-        assert time.monotonic() < until, "the watch does nothing"
+        if time.monotonic() >= until:
+            run.terminate()
+            pytest.fail(f"the watch does nothing: {run.communicate(timeout=60)[0]}")
         time.sleep(0.2)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..config import Config
 from ..errors import FrameError
+from ..io.files import changed_since
 from ..io.readers import file_digest, read_record
 from ..kernels.resample import add_to_reference
 from ..store import FrameWriter
@@ -124,10 +125,17 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[tuple[list[dict[str, Any]],
             row = _measure_frame(raw, record, task, reference, stack, chunk.prior)
         except FrameError as error:
             row = chain.lost(reference, config, error.problem)
-            digest = digest or file_digest(record["path"])
+            digest = digest or _lost_digest(record)
         rows.append({**row, "digest": digest, "kept": kept})
     fork = writer.flush() if writer is not None else None
     return (rows, fork), stack if any(is_aligned(row) for row in rows) else None
+
+
+def _lost_digest(record: dict[str, Any]) -> str:
+    """The digest of a file that could not be read; none where it may have become whole since: that is another file."""
+    path = record["path"]
+    digest = file_digest(path)
+    return "" if changed_since(path, (record["size"], record["mtime_ns"])) else digest
 
 
 def _measure_frame(

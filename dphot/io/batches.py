@@ -9,11 +9,13 @@ from typing import Any
 from ..errors import BucketError, FrameError
 from ..telescope import NAMED_BY, Telescope
 from .cards import Header
-from .files import each, is_remote
+from .files import changed_since, each, is_remote
 from .headers import empty_record, frame_record
 from .readers import read_header
 
 _BATCH = 256
+#: How often a file is read that changes meanwhile.
+_TRIES = 3
 
 
 def read_batch(
@@ -24,7 +26,7 @@ def read_batch(
     Parameters
     ----------
     files : sequence of (path, size, mtime_ns)
-        The files.
+        The files, as they were listed; the record of one that was written to since tells what it was when it was read.
     telescope : Telescope, optional
         Of all of them; None: each header's own.
     telescopes : sequence of Telescope
@@ -33,7 +35,15 @@ def read_batch(
     found: dict[tuple[str, ...], Telescope] = {}
 
     def record(file: tuple[str, int, int]) -> dict[str, Any]:
-        path, size, mtime_ns = file
+        path, *status = file
+        for _ in range(_TRIES):
+            found = read(path, *status)
+            if (now := changed_since(path, (found["size"], found["mtime_ns"]))) is None:
+                return found
+            status = [*now]
+        return found | {"error": found["error"] or "changed while it was read; take it when it is whole"}
+
+    def read(path: str, size: int, mtime_ns: int) -> dict[str, Any]:
         try:
             header, problem = _header(path, telescope.hdu if telescope is not None else None)
             used = telescope

@@ -68,6 +68,12 @@ def statuses(paths: Collection[str]) -> dict[str, Status]:
     return {path: status for path, status in zip(paths, found, strict=True) if status is not None}
 
 
+def changed_since(path: str, status: Status) -> Status | None:
+    """What a file is now, where that is not what it was; objects of a bucket are written at once."""
+    now = None if is_remote(path) else _status(path)
+    return None if now is None or now == status else now
+
+
 def walk(folder: str, depth: int | None, wanted: Callable[[str], Any]) -> Iterator[tuple[str, Status | None]]:
     """Every file of a folder with its status, or None where its name is not wanted.
 

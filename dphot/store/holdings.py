@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 
 from ..flags import FrameFlag
-from . import layout, repository
+from . import encodings, layout, repository
 
 #: The columns of the photometry that identify a frame.
 _COLUMNS = ("path", "digest", "file_size", "file_time", "time", "frame_flags")
@@ -30,7 +30,7 @@ class Holdings:
     undigested: frozenset[tuple[str, str]] = frozenset()
     """Filter and path of each file that could not be read at all, or was empty."""
     exposures: frozenset[tuple[str, str, int]] = frozenset()
-    """Filter, path and mid-exposure time (ns) of each frame whose file could be read."""
+    """Filter, path and mid-exposure time (ns) of each frame whose file could be read and told a time."""
 
 
 def holdings(session: Any) -> Holdings:
@@ -63,7 +63,7 @@ def holdings(session: Any) -> Holdings:
         exposures=frozenset(
             (f, p, t)
             for f, p, t, bits in zip(filters, path, time, flags, strict=True)
-            if not bits & FrameFlag.UNREADABLE
+            if not bits & FrameFlag.UNREADABLE and t != encodings.NAT
         ),
     )
 

@@ -105,6 +105,30 @@ def test_only_new_and_changed_files_are_read_again(night, monkeypatch):
     assert seen == []
 
 
+def test_a_file_that_is_written_to_while_it_is_read_tells_what_it_was_when_it_was_read(night, monkeypatch):
+    path = night / "c.fits"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    real, more = batches.read_header, [whole]
+
+    def read(name, hdu=None):
+        if name == str(path) and path.read_bytes() != more[0]:
+            path.write_bytes(more[0])
+        return real(name, hdu)
+
+    monkeypatch.setattr(batches, "read_header", read)
+    found = scan(night).to_pandas().set_index("path").loc[str(path)]
+    assert (found["error"], found["size"], found["mtime_ns"]) == ("", len(whole), path.stat().st_mtime_ns)
+
+    def grow(name, hdu=None):
+        more[0] = more[0] + b"\0" * 2880
+        return read(name, hdu)
+
+    monkeypatch.setattr(batches, "read_header", grow)
+    found = scan(night, store=False).to_pandas().set_index("path").loc[str(path)]
+    assert found["error"] == "changed while it was read; take it when it is whole"
+
+
 def test_another_telescope_makes_the_table_anew(night, monkeypatch):
     scan(night)
     seen = count_reads(monkeypatch)
