@@ -247,7 +247,7 @@ def _check_steps(store: Store, nights: Sequence[planning.NightSeries], own: Sequ
 
 
 def _tell_changed(table: FrameTable, held: Holdings, progress: Progress) -> None:
-    columns = table.to_pandas()[["path", "size", "mtime_ns", "time"]]
+    columns = table.to_pandas()[["path", "size", "mtime_ns", "time", "error"]]
     changed = written_since(columns.to_dict("records"), held)  # type: ignore[arg-type]
     if changed:
         progress.say(

@@ -28,6 +28,7 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
 
     A file whose path, size and time of change the store knows is not read, nor is one whose path and mid-exposure time
     are those of a frame that was measured: it is that exposure, though its header was edited, or the file cut, since.
+    One that tells no time any more, since nothing is left of it, is known by its path.
     Of the others only those of a size and mid-exposure time that the store holds are read for their digest: a frame
     that was renamed or copied is the same.
 
@@ -38,11 +39,13 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
     held : Holdings
         What the store holds.
     """
+    measured = {path for _, path, _ in held.exposures}
     new = [
         (r, time)
         for r, time in zip(records, _nanoseconds(records), strict=True)
         if (r["filter"], r["path"], int(r["size"]), int(r["mtime_ns"])) not in held.files
         and (r["filter"], r["path"], time) not in held.exposures
+        and not (_tells_nothing(r) and r["path"] in measured)
     ]
     alike = {str(r["path"]) for r, time in new if (r["filter"], int(r["size"]), time) in held.alike}
     digests = _digests(sorted(alike))
@@ -64,12 +67,18 @@ def written_since(records: Sequence[Record], held: Holdings) -> list[str]:
         As for `unheld`.
     """
     measured = {(path, time) for _, path, time in held.exposures}
+    paths = {path for path, _ in measured}
     as_it_was = {(path, size, changed) for _, path, size, changed in held.files}
     return [
         str(r["path"])
         for r, time in zip(records, _nanoseconds(records), strict=True)
-        if (r["path"], time) in measured and (r["path"], int(r["size"]), int(r["mtime_ns"])) not in as_it_was
+        if ((r["path"], time) in measured or (_tells_nothing(r) and r["path"] in paths))
+        and (r["path"], int(r["size"]), int(r["mtime_ns"])) not in as_it_was
     ]
+
+
+def _tells_nothing(record: Record) -> bool:
+    return bool(record["error"]) and bool(np.isnat(instants([record])[0]))
 
 
 def copies_among(records: Sequence[Record]) -> dict[str, str]:
