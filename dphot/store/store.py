@@ -328,7 +328,7 @@ class Store:
         dry_run : bool
             Delete nothing; only say which commits would go.
         wait : float
-            How long to wait for a writer, s.
+            How long to wait for a writer, s; a dry run waits for none.
 
         Raises
         ------

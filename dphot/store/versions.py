@@ -245,7 +245,8 @@ def collect(
             f"{path}: an append on another machine may be under way, and its frames younger than the age given "
             f"would be deleted; give {REMOTE_AGE.days}d or more"
         )
-    with exclusive(path, wait), repository.errors(path, "garbage collection"):
+    alone = nullcontext() if dry_run else exclusive(path, wait)
+    with alone, repository.errors(path, "garbage collection"):
         before = datetime.now(UTC) - older_than
         branches = sorted(b for b in repo.list_branches() if b.startswith(UNDONE))
         left = [b for b in branches if _made(b) < before]

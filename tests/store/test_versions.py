@@ -150,6 +150,7 @@ class TestCollect:
             tx.append_photometry("r", night(4, frames=40, stars=20))
             with pytest.raises(StoreError, match="is writing to it"):
                 other.collect(AT_ONCE, wait=0)
+            assert len(other.collect(AT_ONCE, dry_run=True, wait=0).commits) == 4  # which writes nothing
         other.collect(AT_ONCE)
         assert np.isfinite(Store.open(store.path).photometry["r"].flux.values).all()
         assert frames(Store.open(store.path)) == 160
