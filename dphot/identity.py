@@ -10,8 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .graph.assemble import instants
+from .io.listing import unpacked
 from .io.readers import file_digest
 from .store import Holdings
 
@@ -27,8 +29,8 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
     """The frames that a store does not hold.
 
     A file whose path, size and time of change the store knows is not read, nor is one whose path and mid-exposure time
-    are those of a frame that was measured: it is that exposure, though its header was edited, or the file cut, since.
-    One that tells no time any more, since nothing is left of it, is known by its path.
+    are those of a frame that was measured: it is that exposure, though its header was edited, or the file cut or
+    compressed, since. One that tells no time any more, since nothing is left of it, is known by its path.
     Of the others only those of a size and mid-exposure time that the store holds are read for their digest: a frame
     that was renamed or copied is the same.
 
@@ -44,8 +46,8 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         (r, time)
         for r, time in zip(records, _nanoseconds(records), strict=True)
         if (r["filter"], r["path"], int(r["size"]), int(r["mtime_ns"])) not in held.files
-        and (r["filter"], r["path"], time) not in held.exposures
-        and not (_tells_nothing(r) and r["path"] in measured)
+        and (r["filter"], unpacked(r["path"]), time) not in held.exposures
+        and not (_tells_nothing(r) and unpacked(r["path"]) in measured)
     ]
     alike = {str(r["path"]) for r, time in new if (r["filter"], int(r["size"]), time) in held.alike}
     digests = _digests(sorted(alike))
@@ -72,26 +74,35 @@ def written_since(records: Sequence[Record], held: Holdings) -> list[str]:
     return [
         str(r["path"])
         for r, time in zip(records, _nanoseconds(records), strict=True)
-        if ((r["path"], time) in measured or (_tells_nothing(r) and r["path"] in paths))
+        if ((unpacked(r["path"]), time) in measured or (_tells_nothing(r) and unpacked(r["path"]) in paths))
         and (r["path"], int(r["size"]), int(r["mtime_ns"])) not in as_it_was
     ]
 
 
 def _tells_nothing(record: Record) -> bool:
-    return bool(record["error"]) and bool(np.isnat(instants([record])[0]))
+    return bool(record["error"]) and bool(pd.isna(record["time"]))
 
 
 def copies_among(records: Sequence[Record]) -> dict[str, str]:
-    """Path of each copy, and of the frame it copies. Only files of one size, instant and exposure are compared."""
-    alike: dict[tuple[str, ...], list[str]] = {}
+    """Path of each copy, and of the frame it copies.
+
+    Of one size, instant and exposure those are copies that have the same bytes; of one name and instant that which is
+    compressed.
+    """
     # A copy has the longer name, as a rule.
-    whole = {str(r["path"]): r for r in records}
-    for path in sorted(whole, key=lambda path: (len(path), path)):
-        key = tuple(str(whole[path][k]) for k in ("size", "time", "exposure"))
-        alike.setdefault(key, []).append(path)
+    whole = {str(r["path"]): r for r in sorted(records, key=lambda r: (len(str(r["path"])), str(r["path"])))}
+    copies: dict[str, str] = {}
+    plain: dict[tuple[str, str], str] = {}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for path, record in whole.items():
+        if not record["error"] and not pd.isna(record["time"]):
+            kept = plain.setdefault((unpacked(path), str(record["time"])), path)
+            if kept != path:
+                copies[path] = kept
+                continue
+        alike.setdefault(tuple(str(record[k]) for k in ("size", "time", "exposure")), []).append(path)
     twins = [paths for paths in alike.values() if len(paths) > 1]
     digests = _digests([path for paths in twins for path in paths])
-    copies = {}
     for paths in twins:
         first: dict[str, str] = {}
         for path in paths:

@@ -1,5 +1,6 @@
 """Append of what a camera, a copy or a clock spoiled: clouds, halves of files, files that vanish, wrong times."""
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -185,6 +186,36 @@ def test_a_header_that_is_edited_after_its_frame_was_measured_makes_no_second_fr
     same_bits(store.photometry["r"].load(), before)
     (problem,) = check(store)[0]
     assert "another file" in problem.what and str(first) in str(problem)
+
+
+def pack(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+
+
+def test_a_file_that_is_compressed_is_the_same_frame(first, store, later, tmp_path, capsys):
+    store.append(later, workers=0)
+    before, (one, two, *_) = store.photometry["r"].load(), lights(later)
+    pack(one)
+    one.unlink()
+    with fits.open(two) as hdus:
+        packed = fits.CompImageHDU(hdus[0].data, hdus[0].header)
+    packed.writeto(two.with_name(f"{two.name}.fz"))
+    progress = Progress(bars=False, lines=True)
+    assert store.append(later, workers=0, progress=progress).frames == 0
+    assert "2 measured files have been written to since" in capsys.readouterr().err
+    same_bits(store.photometry["r"].load(), before)
+
+
+def test_of_a_file_and_the_same_compressed_one_is_measured(store, later):
+    one, two = lights(later)[:2]
+    pack(one)
+    pack(two)
+    two.write_bytes(two.read_bytes()[:20000])  # a half is no copy: both have their row
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (6, 5)
+    dropped = {Path(d["path"]).name: d["flags"] for d in done.records[0]["frames_dropped"]}
+    assert dropped == {f"{one.name}.gz": ["DUPLICATE"], two.name: ["UNREADABLE"]}
+    assert store.append(later, workers=0).frames == 0
 
 
 def test_a_file_that_becomes_whole_after_it_was_listed_is_measured_next_time(nights, store, later, tmp_path):

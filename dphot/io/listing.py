@@ -11,7 +11,13 @@ from .readers import SIMULATED
 
 #: File names that are looked at in a folder; the case does not matter.
 EXTENSIONS = (".fits", ".fit", ".fts", ".fz", "and these with .gz, .bz2, .Z, .fz")
+_PACKED = re.compile(r"\.(gz|bz2|z|fz)$", re.IGNORECASE)
 _FITS_NAME = re.compile(r"(\.(fits|fit|fts)(\.(gz|bz2|z|fz))?|\.fz|^[^.]+\.(gz|bz2|z))$", re.IGNORECASE)
+
+
+def unpacked(path: str) -> str:
+    """The name of a file as it was before it was compressed."""
+    return _PACKED.sub("", path)
 
 
 def list_files(sources: Sequence[str], depth: int | None) -> tuple[dict[str, files.Status], int]:

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from ..flags import FrameFlag
+from ..io.listing import unpacked
 from . import encodings, layout, repository
 
 #: The columns of the photometry that identify a frame.
@@ -30,7 +31,7 @@ class Holdings:
     undigested: frozenset[tuple[str, str]] = frozenset()
     """Filter and path of each file that could not be read at all, or was empty."""
     exposures: frozenset[tuple[str, str, int]] = frozenset()
-    """Filter, path and mid-exposure time (ns) of each frame whose file could be read and told a time."""
+    """Filter, path (unpacked) and mid-exposure time (ns) of each frame whose file could be read and told a time."""
 
 
 def holdings(session: Any) -> Holdings:
@@ -61,7 +62,7 @@ def holdings(session: Any) -> Holdings:
         digests=frozenset((f, d) for f, _, d in identified if d),
         undigested=frozenset((f, p) for f, p, d in identified if not d),
         exposures=frozenset(
-            (f, p, t)
+            (f, unpacked(p), t)
             for f, p, t, bits in zip(filters, path, time, flags, strict=True)
             if not bits & FrameFlag.UNREADABLE and t != encodings.NAT
         ),
