@@ -59,7 +59,10 @@ def facts(
         ("Frames", f"{c.time.size} measured ({int(c.flagged.sum())} flagged), {lost} lost"),
         ("Aperture", f"{c.radius:.2f} px radius ({c.aperture + 1} of {lc.sizes['aperture']})"),
         ("Comparison stars", str(len(select.comparisons(lc, c.aperture, c.star)))),
-        ("Scatter about the mean", f"{ppt(p['rms'])} (the star's own variation included)"),
+        (
+            "Scatter about the mean",
+            f"{ppt(p['rms'])} (the star's own variation included{', flagged points not' * bool(c.flagged.any())})",
+        ),
         ("Point-to-point scatter", f"{ppt(scatter)} per frame"),
         (
             f"Scatter of {width} bins",
