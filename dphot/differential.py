@@ -11,7 +11,7 @@ from .errors import InputError
 from .flags import LOST, UNFIT
 from .graph.stars import parse_target
 from .io.site import sky_degrees
-from .kernels import ensemble, nightly, noise, scatter
+from .kernels import crowding, ensemble, nightly, noise, scatter
 from .kernels.gain import gain_from_scatter
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
@@ -75,7 +75,7 @@ def default_star(obs: xr.Dataset, points: np.ndarray) -> int:
     obs : xarray.Dataset
         Photometry.
     points : array, shape (star,)
-        In how many frames each star is measured well.
+        In how many frames each star is measured well in all apertures: not so near the edge that the largest leave it.
 
     Raises
     ------
@@ -113,10 +113,12 @@ def differential(
         The target (see `find_star`); by default the one the reduction was told, or the brightest star that is
         measured well.
     comparisons : sequence of int, optional
-        Comparison stars; by default all that are measured well, weighted by how steady they are.
+        Comparison stars; by default all that are measured well, weighted by how steady they are; in apertures that hold
+        the target's light a star is none.
     aperture : int, optional
-        The aperture to show; by default that with the least point-to-point scatter of the target, or with its least
-        error where there are too few points in the nights to tell.
+        The aperture to show; by default, of those that hold little light of other stars, that with the least
+        point-to-point scatter of the target, or with its least error where there are too few points in the nights to
+        tell.
     exclude : sequence of int
         Stars never used as comparison.
 
@@ -124,7 +126,8 @@ def differential(
     -------
     xarray.Dataset
         The photometry with `diff_flux`, `diff_err`, `artificial`, `weight` and `scatter`
-        (see `dphot.schema.DIFFERENTIAL`); attributes `target`, `aperture`, `comparisons`. The errors hold scintillation
+        (see `dphot.schema.DIFFERENTIAL`); attributes `target`, `aperture`, `comparisons`, and `foreign_light`: that of
+        other stars in the aperture, relative to the target's own (`kernels.crowding`). The errors hold scintillation
         where it is known. Where the gain is not known, they rest on one that the scatter of the stars tells (attributes
         `gain_from_scatter` and `gain_from_scatter_err`, e-/ADU); where the stars do not tell it, on 1 e-/ADU, and the
         attributes are NaN.
@@ -147,6 +150,9 @@ def differential(
             f"target: star {star} is measured in {points} of {obs.sizes['time']} frames; a light curve needs three"
         )
     steady = fluxes.steady(star)
+    foreign, spilled, own = _crowding(obs, fluxes, star)
+    if comparisons is None:
+        steady &= spilled <= crowding.SHARE
     use = _candidates(steady, star, comparisons, exclude)
     shape = fluxes.flux.shape
     if aperture is not None and not 0 <= aperture < shape[1]:
@@ -162,7 +168,7 @@ def differential(
         artificial[:, a], weight[a] = found.artificial[:, 0, star], found.weights[0]
     nights = _nights(obs)
     if aperture is None:
-        aperture = _best_aperture(diff[:, :, star], diff_err[:, :, star], nights, star)
+        aperture = _best_aperture(np.where(own, diff[:, :, star], np.nan), diff_err[:, :, star], nights, star)
     ds = obs.assign(
         diff_flux=(("time", "aperture", "star"), diff),
         diff_err=(("time", "aperture", "star"), diff_err),
@@ -177,6 +183,7 @@ def differential(
         aperture=aperture,
         comparisons=[int(i) for i in used[np.argsort(-weight[aperture][used], kind="stable")]],
         method="Broeg et al. 2005",
+        foreign_light=float(foreign[aperture]),
     )
     if gain:
         ds.attrs["gain_from_scatter"], ds.attrs["gain_from_scatter_err"] = gain
@@ -186,6 +193,16 @@ def differential(
 
 def _nights(ds: xr.Dataset) -> np.ndarray:
     return ds["night"].values.astype(str) if "night" in ds else np.full(ds.sizes["time"], "")
+
+
+def _crowding(obs: xr.Dataset, fluxes: _Fluxes, star: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Light of others in the target's apertures, and of the target in theirs; apertures that hold little of others."""
+    radius = scatter.median(obs.aperture_radius.values.T)
+    fwhm = float(scatter.median(obs.fwhm.values))
+    core = crowding.core_aperture(radius, fwhm)
+    light = scatter.median(np.where(fluxes.lost[:, None], np.nan, fluxes.flux[:, core]).T)
+    foreign, spilled = crowding.crowding(obs.star_x.values, obs.star_y.values, light, star, radius, fwhm)
+    return foreign, spilled, crowding.uncrowded(foreign, radius, fwhm)
 
 
 def _best_aperture(curves: np.ndarray, errors: np.ndarray, nights: np.ndarray, star: int) -> int:
@@ -225,11 +242,13 @@ class _Fluxes:
         return np.where(self.lost[:, None], np.nan, self.flux[:, :, star])
 
     def points(self) -> np.ndarray:
-        """In how many frames each star is measured well in an aperture at least: (star,)."""
-        there = np.zeros(self.good.shape, bool)
+        """In how many frames each star is measured well in all apertures; where none is, in one at least: (star,)."""
+        some, whole = np.zeros(self.good.shape, bool), self.good.copy()
         for a in range(self.flux.shape[1]):
-            there |= np.isfinite(self.flux[:, a])
-        return np.count_nonzero(there & self.good, axis=0)
+            there = np.isfinite(self.flux[:, a])
+            some |= there
+            whole &= there
+        return np.count_nonzero(whole if whole.any() else some & self.good, axis=0)
 
     def parts(self, a: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fluxes, and the two parts of their variance: what goes as 1 / gain, and the rest; (time, 1, star).

@@ -11,8 +11,8 @@ import xarray as xr
 from .differential import default_star, find_star
 from .errors import InputError
 from .flags import LOST, UNFIT
-from .kernels import nightly
-from .kernels.scatter import point_scatter
+from .kernels import crowding, nightly
+from .kernels.scatter import median, point_scatter
 from .schema import DIFFERENTIAL, annotate
 from .store import Store
 from .store.ensemble import calibrated
@@ -51,9 +51,11 @@ def light_curve(
     filter : str, optional
         Needed where the store holds several.
     aperture : int, optional
-        The aperture; by default that in which the target scatters least from point to point, over all nights.
+        The aperture; by default, of those that hold little light of other stars, that in which the target scatters
+        least from point to point, over all nights.
     comparisons, exclude : sequence of int, optional
-        Comparison stars, by default all that are steady enough to weigh something; stars that are never used.
+        Comparison stars, by default all that are steady enough to weigh something and whose aperture does not hold the
+        target's light; stars that are never used.
 
     Returns
     -------
@@ -79,7 +81,8 @@ def light_curve(
     nights = store.ensemble[filter]
     measured = nights["points"].values.max(axis=1).sum(axis=0)
     if target is None:
-        star = default_star(obs, measured)
+        whole = nights["points"].values.min(axis=1).sum(axis=0)
+        star = default_star(obs, whole if whole.any() else measured)
     else:
         star = find_star(obs, target)
     if not measured[star]:
@@ -87,15 +90,16 @@ def light_curve(
             f"target: star {star} is measured well in no frame, as one that is saturated is not; "
             "dphot.differential takes it all the same"
         )
+    foreign, spilled, own = _crowding(store, filter, nights, star)
     if aperture is None:
-        aperture = _best(nights, star)
+        aperture = _best(nights, star, own)
     elif not 0 <= aperture < obs.sizes["aperture"]:
         raise InputError(
             f"aperture: there is no aperture {aperture}; they are 0 to {obs.sizes['aperture'] - 1}"
         )
 
     tables = [nights[name].values[:, aperture].astype(np.float64) for name in _TABLES]
-    use = _candidates(tables[4], star, comparisons, exclude)
+    use = _candidates(tables[4], star, comparisons, exclude, spilled[aperture] > crowding.SHARE)
     fit = nightly.comparable(calibrated(nights))
     level, level_err, rms, noise, points = (table[fit] for table in tables)
     judged = nightly.judge(level, level_err, rms, noise, points, use)
@@ -125,16 +129,31 @@ def light_curve(
         aperture=0,
         comparisons=[int(i) for i in used[np.argsort(-judged.weight[used], kind="stable")]],
         method="Broeg et al. 2005, weights of all nights",
+        foreign_light=float(foreign[aperture]),
     )
     return annotate(ds, DIFFERENTIAL)
 
 
-def _best(nights: xr.Dataset, star: int) -> int:
-    """The aperture in which a star scatters least, over the nights."""
-    scatter = nights["scatter"].values[:, :, star]
+def _crowding(
+    store: Store, filter: str, nights: xr.Dataset, star: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Light of others in the target's apertures, and of the target in theirs; apertures that hold little of others."""
+    seen = store.rows(filter, ("fwhm", "aperture_radius", "star_x", "star_y", "star_flux"))
+    fwhm = float(median(seen.fwhm.values))
+    # apertures are all of one size, or of that of each frame's FWHM: a frame of the usual one tells
+    radius = seen.aperture_radius.values[int(np.nanargmin(np.abs(seen.fwhm.values - fwhm)))]
+    level = median(nights["level"].values[:, crowding.core_aperture(radius, fwhm)].T.astype(np.float64))
+    light = np.where(np.isfinite(level), level, seen.star_flux.values)  # one that is saturated has no level
+    foreign, spilled = crowding.crowding(seen.star_x.values, seen.star_y.values, light, star, radius, fwhm)
+    return foreign, spilled, crowding.uncrowded(foreign, radius, fwhm)
+
+
+def _best(nights: xr.Dataset, star: int, own: np.ndarray) -> int:
+    """Of the apertures that hold a star's own light alone that in which it scatters least, over the nights."""
+    scatter = np.where(own, nights["scatter"].values[:, :, star], np.nan)
     nowhere = ~np.isfinite(scatter).any(axis=0)
     if nowhere.all():  # nights of one or two frames: the levels of the nights tell
-        level = nights["level"].values[:, :, star]
+        level = np.where(own, nights["level"].values[:, :, star], np.nan)
         noise = nights["level_err"].values[:, :, star] / level
         scatter, nowhere = noise, ~np.isfinite(noise).any(axis=0)
     if nowhere.all():
@@ -144,15 +163,19 @@ def _best(nights: xr.Dataset, star: int) -> int:
 
 
 def _candidates(
-    points: np.ndarray, star: int, comparisons: Sequence[int] | None, exclude: Sequence[int]
+    points: np.ndarray,
+    star: int,
+    comparisons: Sequence[int] | None,
+    exclude: Sequence[int],
+    spoilt: np.ndarray,
 ) -> np.ndarray:
-    """Which stars may be comparisons (bool for each star)."""
+    """Which stars may be comparisons (bool for each star); those that are `spoilt` only where they are named."""
     n = points.shape[1]
     unknown = [i for i in (*(comparisons or ()), *exclude) if not 0 <= i < n]
     if unknown:
         raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
     mine = points[points[:, star] > 0]  # nights in which the target is measured
-    use = mine.sum(axis=0) >= PRESENT * max(mine[:, star].sum(), 1)
+    use = ~spoilt & (mine.sum(axis=0) >= PRESENT * max(mine[:, star].sum(), 1))
     if comparisons is not None:
         use = np.isin(np.arange(n), list(comparisons))
     use[[star, *exclude]] = False

@@ -155,6 +155,10 @@ def site_missing(
         cost = (
             "fluxes are in ADU; the errors of light curves rest on a gain that the stars' own scatter tells"
         )
+        if "gain_refused" in reference:
+            cost += (
+                f" (with the {reference['gain_refused']:g} e-/ADU told, no camera's noise would be so low)"
+            )
         out.append({"name": "gain", "cost": cost})
     if _unknown(light["exposure"]):
         out.append({"name": "exposure", "cost": "times are not mid-exposure; darks cannot be scaled"})

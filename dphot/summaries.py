@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .flags import StarFlag
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -21,6 +23,10 @@ NO_GAIN = (
     "the gain is not known, nor do the stars tell it: the errors rest on 1 e-/ADU, and are not to be trusted"
 )
 
+#: The detector did not count all of the star's light.
+OVEREXPOSED = StarFlag.SATURATED | StarFlag.NONLINEAR
+#: Light of other stars in the target's aperture, as a share of its own, from which on it is told.
+WORTH_TELLING = 0.02
 #: Dropped frames, notes and comparison stars named one by one; the rest is counted.
 LISTED = 10
 #: Notes on calibration: twenty flats of a night have twenty of the same kind.
@@ -181,8 +187,10 @@ def curve_summary(lc: xr.Dataset) -> Result:
         `target`, `x`, `y` (px on the reference), `filter`, `aperture`, `aperture_radius` (px), `comparisons`
         with their `weights`, the heaviest first, `frames` (points of the curve), `frames_total`, and relative
         to the flux: `scatter` (point to point), `expected` (median error), `rms` about the mean; NaN where
-        there is no point. Where the camera's gain is not known, `gain_from_scatter` and `gain_from_scatter_err`
-        (e-/ADU), which the errors rest on; NaN where the stars do not tell it, and 1 e-/ADU is taken.
+        there is no point. `foreign_light`: that of other stars in the aperture, relative to the target's;
+        `saturated`: points at which the target is, or above the detector's linear range. Where the camera's gain is not
+        known, `gain_from_scatter` and `gain_from_scatter_err` (e-/ADU), which the errors rest on; NaN where the stars
+        do not tell it, and 1 e-/ADU is taken.
     """
     star, aperture = lc.attrs["target"], lc.attrs["aperture"]
     curve, error = (lc[name].values[:, aperture, star] for name in ("diff_flux", "diff_err"))
@@ -202,6 +210,8 @@ def curve_summary(lc: xr.Dataset) -> Result:
         "scatter": float(lc.scatter.values[aperture]),
         "expected": _median(error[good]),
         "rms": float(np.std(curve[good])) if good.any() else float("nan"),
+        "foreign_light": round(lc.attrs["foreign_light"], 6),
+        "saturated": int(np.count_nonzero(lc["flags"].values[good, star] & int(OVEREXPOSED))),
         **{k: lc.attrs[k] for k in GAIN if k in lc.attrs},
     }
 
@@ -219,7 +229,23 @@ def curve_lines(result: Mapping[str, Any]) -> list[str]:
         f"  point-to-point scatter {1e3 * result['scatter']:.2f} ppt; "
         f"{1e3 * result['expected']:.2f} ppt expected",
         *_gain_lines(*(result.get(k) for k in GAIN)),
+        *_target_warnings(result),
     ]
+
+
+def _target_warnings(result: Mapping[str, Any]) -> list[str]:
+    """What makes a light curve wrong, whatever its scatter says."""
+    lines = []
+    if result["saturated"]:
+        lines.append(
+            f"  the target is saturated in {result['saturated']} of {result['frames']} frames: its variation is lost"
+        )
+    if result["foreign_light"] > WORTH_TELLING:
+        lines.append(
+            f"  other stars add {100 * result['foreign_light']:.0f} % to the target's light in this aperture: "
+            "its variation is seen so much too small"
+        )
+    return lines
 
 
 def _gain_lines(gain: float | None = None, error: float | None = None) -> list[str]:

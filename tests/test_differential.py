@@ -9,6 +9,7 @@ from dphot import simulate
 from dphot.differential import find_star
 from dphot.errors import InputError
 from dphot.flags import FrameFlag, StarFlag
+from dphot.summaries import curve_lines, curve_summary
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +172,62 @@ def test_without_one_it_is_the_brightest_star_that_is_measured_well(obs):
     obs["flags"][:] = int(StarFlag.SATURATED)  # all alike
     with pytest.raises(InputError, match="no star is left"):
         dphot.differential(obs)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """A star that varies by 5 %, with one of half its light 7 px away, and one of a hundredth 15 px away."""
+    places = grid_simulation().catalogue
+    x, y, flux = places[3]
+    spec = grid_simulation(
+        frames=24, catalogue=(*places, (x + 7.0, y, 0.5 * flux), (x, y + 15.0, 0.01 * flux)), flip=0.0,
+        scintillation=0.002, signal=simulate.Signal.sinusoid(0.05, 60.0), flats=9,
+    )  # fmt: skip
+    table = dphot.FrameTable.from_records(simulate.simulated_records(spec))
+    store = dphot.reduce(table, tmp_path_factory.mktemp("crowded") / "x", workers=0, stack=False)
+    return store, simulate.truth(simulate.prepare(spec))
+
+
+@pytest.mark.parametrize("over_nights", [False, True])
+def test_a_neighbour_does_not_dilute_what_a_star_varies_by(crowded, over_nights):
+    store, truth = crowded
+    obs = store.photometry["r"].load()
+    star = star_at(obs, truth, 3)
+    lc = dphot.light_curve(store, star) if over_nights else dphot.differential(obs, star)
+    a = lc.attrs["aperture"]
+    true, curve = truth.relative.values[:, 3], lc.diff_flux.values[:, a, star]
+    slope = np.polyfit(true - true.mean(), curve / curve.mean(), 1)[0]
+    assert abs(slope - 1) < 0.03 and lc.attrs["foreign_light"] < 0.03
+    wide = dphot.differential(obs, star, aperture=12)
+    curve = wide.diff_flux.values[:, 12, star]
+    assert np.polyfit(true - true.mean(), curve / curve.mean(), 1)[0] < 0.75  # as the wide apertures see it
+    assert wide.attrs["foreign_light"] == pytest.approx(0.5, abs=0.05)
+    (warning,) = [line for line in curve_lines(curve_summary(wide)) if "other stars add" in line]
+    assert "its variation is seen so much too small" in warning
+
+
+def test_a_star_in_whose_aperture_the_target_shines_is_no_comparison(crowded):
+    store, truth = crowded
+    obs = store.photometry["r"].load()
+    star = star_at(obs, truth, 3)
+    near = [int(i) for i in np.flatnonzero(np.hypot(obs.star_x - obs.star_x[star], obs.star_y - obs.star_y[star]) < 18)
+            if i != star]  # fmt: skip
+    assert len(near) == 2
+    lc = dphot.differential(obs, star)
+    assert (lc.weight.values[12:, near] == 0).all()
+    named = dphot.differential(obs, star, comparisons=[near[0], 1, 2], aperture=12)
+    assert named.weight.values[12, near[0]] > 0  # who names it has it
+
+
+def test_the_star_that_is_meant_stands_clear_of_the_edge(obs):
+    measured, truth = obs
+    bright = dphot.differential(measured).attrs["target"]
+    cut = measured.copy(deep=True)
+    cut["flux"][:, 12:, bright] = np.nan  # larger apertures leave the frame
+    assert dphot.differential(cut).attrs["target"] != bright
+
+
+def test_a_target_that_is_saturated_is_told(obs):
+    measured, truth = obs
+    lines = curve_lines(curve_summary(dphot.differential(measured, star_at(measured, truth, 0))))
+    assert any("the target is saturated in 24 of 24 frames" in line for line in lines)

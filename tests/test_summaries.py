@@ -109,3 +109,15 @@ def test_a_target_where_no_star_is_seen_is_told(first, nights, tmp_path):
             max_stars=obs.sizes["star"],
         )
         assert [line for line in summaries.store_lines(store) if line.startswith("  target")] == lines
+
+
+def test_a_gain_that_pixels_of_another_scale_cannot_have_is_refused(nights, tmp_path):
+    """Frames that image processing scaled to run from 0 to 1 keep the camera's gain in their headers."""
+    folder = shutil.copytree(nights[0], tmp_path / "scaled")
+    for path in folder.glob("*.fits"):
+        edit(path, lambda pixels: (pixels / 65535.0).astype(np.float32))
+    store = dphot.reduce(folder, tmp_path / "x.dphot", workers=0)
+    assert "gain" not in store.reference.attrs and store.reference.attrs["gain_refused"] == pytest.approx(1.3)
+    assert "no camera's noise would be so low" in "\n".join(summaries.store_lines(store))
+    obs = store.photometry["r"].load()
+    assert obs.attrs["flux_unit"] == "ADU" and (np.nanmedian(obs.flux[:, 4], axis=0)[:10] > 0).all()

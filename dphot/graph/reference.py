@@ -37,6 +37,8 @@ Record = Mapping[str, Any]
 CANDIDATES = 12
 #: A star with a neighbour of more than this share of its flux is flagged NEIGHBOUR.
 NEIGHBOUR_SHARE = 0.01
+#: No camera reads a pixel, nor a mean of hundreds, with less noise [e-].
+QUIETEST = 0.02
 #: Stars that make the PSF.
 BRIGHT = 40
 
@@ -265,7 +267,8 @@ def make(
         raise InputError(
             f"apertures: the smallest, of {smallest:.1f} px, does not fit a frame of {image.shape[1]}x{image.shape[0]}"
         )
-    gain, source = _gain(record, masters, config)
+    rms = 1.4826 * median(np.abs(image - np.float32(median(image))))
+    gain, source = _gain(record, masters, config, rms)
     unit = gain if source else 1.0
     wcs = _wcs(record)
     if config.stars:
@@ -278,7 +281,6 @@ def make(
         star_x, star_y, star_flux = add_target(
             config.target, star_x, star_y, star_flux, sources, wcs, model.fwhm, image.shape
         )
-    rms = 1.4826 * median(np.abs(image - np.float32(median(image))))
 
     reference = chain.Reference(
         shape=(int(image.shape[0]), int(image.shape[1])), star_x=star_x, star_y=star_y,
@@ -292,6 +294,8 @@ def make(
     ds["image"] = ("y", "x"), image
     ds["star_flux"] = "star", star_flux * unit
     ds.attrs["gain_source"] = source
+    if not source and np.isfinite(record["gain"]):
+        ds.attrs["gain_refused"] = float(record["gain"])
     ra, dec = _sky_positions(wcs, star_x, star_y)
     ds["star_ra"], ds["star_dec"] = ("star", ra), ("star", dec)
     ds["psf"] = ("psf_y", "psf_x"), stamp
@@ -306,9 +310,16 @@ def make(
     return ds
 
 
-def _gain(record: Record, masters: chain.Masters, config: Config) -> tuple[float, str]:
-    """Gain (e-/ADU) that all fluxes of the store are measured with, and whence; NaN and nothing if unknown."""
-    known = {"settings": config.gain or np.nan, "header or telescope": record["gain"], PAIRS: masters.gain}
+def _gain(record: Record, masters: chain.Masters, config: Config, rms: float) -> tuple[float, str]:
+    """Gain (e-/ADU) that all fluxes of the store are measured with, and whence; NaN and nothing if unknown.
+
+    A header's is that of the camera's own counts: with pixels that were scaled since, as to run from 0 to 1, a sky
+    noise (`rms`, ADU) below `QUIETEST` shows it.
+    """
+    told = (
+        np.nan if 0 < record["gain"] * rms < QUIETEST else record["gain"]
+    )  # 0: counts coarser than the noise
+    known = {"settings": config.gain or np.nan, "header or telescope": told, PAIRS: masters.gain}
     return next(((float(v), source) for source, v in known.items() if np.isfinite(v)), (np.nan, ""))
 
 

@@ -92,7 +92,8 @@ def clipped_photons(
 
     Photons have a longer tail above than below. Of a distribution with skewness g, cutting at z standard
     deviations s lowers the mean by g s z^3 phi(z) / 3 (first order of the Edgeworth series); a Poisson sky gives
-    g s = sky / s^2 in electrons. It is 0.04 e- at 3 s: nothing for one pixel, but all of an aperture share it.
+    g s = sky / s^2 in electrons. It is 0.04 e- at 3 s: nothing for one pixel, but all of an aperture share it. What
+    the level is above the variance of a pixel is no light, but the camera's offset, where no bias was subtracted.
 
     Parameters
     ----------
@@ -111,7 +112,10 @@ def clipped_photons(
     level, width = np.asarray(sky, dtype=np.float64), np.asarray(sky_rms, dtype=np.float64)
     share = sigma**3 * math.exp(-0.5 * sigma**2) / math.sqrt(2 * math.pi) / 3.0
     known = (level > 0) & (width > 0) & np.isfinite(gain)
-    return np.where(known, share * level / np.square(np.where(known, gain * width, 1.0)), 0.0)
+    variance = np.where(
+        known, gain * np.square(width), 1.0
+    )  # the level, if all of the noise were that of light
+    return np.where(known, share * np.minimum(level, variance) / (gain * variance), 0.0)
 
 
 def star_flags(

@@ -155,6 +155,19 @@ def test_a_sky_of_photons_is_not_low(gain, photons):
     ).tolist() == [0, 0]
 
 
+def test_an_offset_that_was_not_subtracted_is_no_light():
+    """Of a faint sky on a camera's offset of 500 e- what is given back stays below what a sky of light loses."""
+    rng = np.random.default_rng(8)
+    gain, at = 0.25, np.arange(25, 1480, 42.0)
+    x, y = (v.ravel() for v in np.meshgrid(at, at))
+    frame = (rng.poisson(5.0, (1500, 1500)) + rng.normal(500.0, 1.5, (1500, 1500))) / gain
+    level, rms, _ = annulus_sky(frame, None, x, y, 12, 20)
+    low = gain * (level + clipped_photons(level, rms, gain)) - 505.0
+    assert abs(np.mean(low)) < 0.03 and gain * clipped_photons(5000.0, 8.0, gain) == pytest.approx(
+        0.04, abs=0.001
+    )
+
+
 def test_scintillation_formula():
     """1 m, sea level, zenith, 1 s: sigma = sqrt(10e-6) 1.5."""
     assert scintillation(1, 1, 1, 0) == pytest.approx(1.5 * math.sqrt(1e-5))
