@@ -17,7 +17,7 @@ from .config import Config
 from .flags import FrameFlag, decode
 from .graph.gain import PAIRS
 from .graph.steps import Step
-from .io.site import site_of
+from .io.site import diameter_of, site_of
 from .planning import NightSeries
 
 Record = dict[str, Any]
@@ -85,6 +85,7 @@ def series_record(
     ]
     seconds = elapsed + earlier["elapsed_s"]
     site = site_of(series.light, config.telescope, config.coordinates, reference.attrs.get("site"))
+    site["diameter"] = diameter_of(series.light, site)
     return {
         "night": series.night,
         "filter": series.filter,

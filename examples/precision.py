@@ -150,10 +150,7 @@ def night(folder: Path, frames: int, **changes: object) -> tuple[xr.Dataset, xr.
     """Photometry of a simulated night, its truth in the same frames and for the same stars, and who stands alone."""
     spec = simulate.simulation(frames=frames, hours=3.0, seed=7, **changes)  # type: ignore[arg-type]
     simulate.write_nights(folder / "night", frames=frames, hours=3.0, seed=7, **changes)
-    # headers do not tell the telescope's diameter, which scintillation asks for
-    telescope = dphot.Telescope(name=spec.telescope, diameter=spec.diameter).save(folder)
-    table = dphot.scan(folder / "night", telescope=telescope)
-    store = dphot.reduce(table, folder / "night.dphot", workers=0, telescope=str(telescope))
+    store = dphot.reduce(folder / "night", folder / "night.dphot", workers=0)
     obs = store.photometry["r"].load()
     truth = simulate.truth(simulate.prepare(spec)).sortby("time")
     order = np.argsort(obs["time"].values)

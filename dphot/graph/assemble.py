@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from ..flags import FrameFlag
+from ..io.site import diameter_of
 from ..kernels import noise, timescale
 from ..schema import PHOTOMETRY, annotate, validate
 from .chunks import Stack
@@ -41,8 +42,8 @@ def photometry_dataset(
     reference : xarray.Dataset
         The reference dataset (star coordinates, gain).
     site : mapping
-        `latitude`, `longitude` (deg, east positive), `altitude` (m), `diameter` (m), `ra`, `dec` (deg); NaN where
-        unknown: what needs them is NaN.
+        `latitude`, `longitude` (deg, east positive), `altitude` (m), `diameter` (m), `ra`, `dec` (deg), as of
+        `dphot.io.site.site_of`; NaN where unknown: what needs them is NaN.
     attrs : mapping
         Further attributes; `filter` is that of the first record where it is not among them.
 
@@ -154,9 +155,10 @@ def add_times(ds: xr.Dataset, site: Mapping[str, float], records: Sequence[Recor
     ds["bjd_tdb"] = "time", bjd
     told = np.array([r["airmass"] for r in records], float)
     ds["airmass"] = "time", np.where(np.isfinite(airmass), airmass, told)
+    diameter = np.array([diameter_of(r, site) for r in records])
     ds["scintillation"] = (
         "time",
-        noise.scintillation(ds.airmass.values, ds.exposure.values, site["diameter"], height),
+        noise.scintillation(ds.airmass.values, ds.exposure.values, diameter, height),
     )
 
 

@@ -29,6 +29,7 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "longitude": ("SITELONG", "LONG-OBS", "LONGITUD", "OBSGEO-L", "OBSLON", "OBS-LON", "OBS-LONG",
                   "SITE-LON", "GEOLON"),
     "altitude": ("SITEELEV", "ALT-OBS", "HEIGHT", "OBSGEO-H", "OBSALT", "ALT_OBS", "ELEVATIO", "ALTITUDE"),
+    "diameter": ("APTDIA",),
 }  # fmt: skip
 
 #: Words of each type; the first type with a word in the value counts ("twilight" holds "light").

@@ -28,7 +28,7 @@ from .readers import SIMULATED
 if TYPE_CHECKING:
     import dask.dataframe as dd
 
-_VERSION = 4  # of what a record holds: raising it makes every cached table be read anew
+_VERSION = 5  # of what a record holds: raising it makes every cached table be read anew
 _GROUPS = ["night", "telescope", "filter", "type", "object", "width", "height", "exposure"]
 
 

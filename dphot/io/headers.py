@@ -29,8 +29,8 @@ COLUMNS: dict[str, tuple[str, Any]] = {
     "dec": ("float64", math.nan), "airmass": ("float64", math.nan), "saturation": ("float64", math.nan),
     "trim": ("str", ""), "overscan": ("str", ""), "bayer": ("str", ""), "channel": ("str", ""),
     "latitude": ("float64", math.nan), "longitude": ("float64", math.nan), "altitude": ("float64", math.nan),
-    "nonlinear": ("float64", math.nan), "linearity": ("str", ""), "calibrated": ("int64", 0),
-    "size": ("int64", 0), "mtime_ns": ("int64", 0),
+    "diameter": ("float64", math.nan), "nonlinear": ("float64", math.nan), "linearity": ("str", ""),
+    "calibrated": ("int64", 0), "size": ("int64", 0), "mtime_ns": ("int64", 0),
 }  # fmt: skip
 
 #: Cameras whose GAIN is the position of a knob.
@@ -121,6 +121,7 @@ def frame_record(
         latitude=latitude,
         longitude=longitude,
         altitude=site_altitude,
+        diameter=_diameter(get),
         size=size,
         mtime_ns=mtime_ns,
         note=" | ".join(dict.fromkeys(notes)),
@@ -294,6 +295,12 @@ def _site(get: _Getter, notes: list[str]) -> tuple[float, float, float]:
     if latitude == 0 and longitude == 0:  # never set
         return math.nan, math.nan, telescope.altitude
     return latitude, longitude, telescope.altitude if math.isnan(height) else height
+
+
+def _diameter(get: _Getter) -> float:
+    """Metres, which headers give in millimetres; 0 where an acquisition program was not told."""
+    fixed = get.telescope.diameter
+    return fixed if math.isfinite(fixed) else _within(get.number("diameter") / 1000, 0.01, 15.0)
 
 
 def _binning(get: _Getter) -> tuple[int, int]:

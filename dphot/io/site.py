@@ -54,7 +54,8 @@ def site_of(
     Returns
     -------
     dict
-        `latitude`, `longitude` (deg, east positive), `altitude`, `diameter` (m), `ra`, `dec` (deg).
+        `latitude`, `longitude` (deg, east positive), `altitude` (m), `ra`, `dec` (deg), and the `diameter` (m) that the
+        telescope's file tells (see `diameter_of`).
     """
     known_of_field = {k: v for k, v in (field or {}).items() if math.isfinite(v)}
     out = {k: float(known_of_field.get(k, record[k])) for k in SITE}
@@ -65,3 +66,13 @@ def site_of(
     except InputError:
         known = None
     return {**out, "diameter": known.diameter if known else math.nan}
+
+
+def diameter_of(record: Mapping[str, Any], site: Mapping[str, float]) -> float:
+    """Diameter in metres of the telescope that took a frame: its file's, else the one in the frame's record, or NaN.
+
+    Not the reference's: what a frame's errors are must not hang on which frame came first. Records of older stores
+    know no diameter.
+    """
+    told = site["diameter"]
+    return told if math.isfinite(told) else float(record.get("diameter", math.nan))

@@ -43,6 +43,36 @@ def test_each_frame_has_the_airmass_of_its_own_place():
     assert np.isfinite(ds.scintillation.values[[0, 1, 2, 4]]).all()
 
 
+def test_scintillation_is_that_of_the_telescope_that_took_the_frame():
+    """The telescope's file stands before the header; a frame that knows no diameter, as in older stores, has none."""
+    site = {
+        "latitude": 28.3,
+        "longitude": -16.5,
+        "altitude": 2390.0,
+        "ra": RA,
+        "dec": DEC,
+        "diameter": np.nan,
+    }
+    records = [empty_record(f"{i}.fits", diameter=d) for i, d in enumerate((0.05, 0.4, np.nan, 0.4, 0.4))]
+    del records[2]["diameter"]
+    ds = xr.Dataset({"jd_utc": ("time", np.full(5, JD[0])), "exposure": ("time", np.full(5, 10.0))})
+    own, filed = ds.copy(), ds.copy()
+    add_times(own, site, records)
+    add_times(filed, {**site, "diameter": 0.4}, records)
+    np.testing.assert_allclose(own.scintillation[0] / own.scintillation[1], 8 ** (2 / 3))
+    assert np.isnan(own.scintillation[2])
+    np.testing.assert_array_equal(filed.scintillation, np.full(5, own.scintillation[1]))
+
+
+def test_a_simulated_night_scintillates_as_its_headers_let_expect(small_night, small_store):
+    obs = small_store.photometry["r"].load()
+    with xr.open_dataset(small_night / "truth.nc") as truth:
+        # whose airmass knows no refraction
+        np.testing.assert_allclose(obs.scintillation, truth.scintillation.sortby("time"), rtol=2e-3)
+    (record,) = small_store.nights[0]["series"]
+    assert record["telescope"]["diameter"] == 0.4 and "diameter" not in {m["name"] for m in record["missing"]}
+
+
 def test_the_same_bits_whoever_else_was_there():
     mixed, alike = frames([CHARLESTON, CHARLESTON, BORDEAUX, BORDEAUX, BORDEAUX]), frames([BORDEAUX] * 5)
     for name in ("airmass", "bjd_tdb", "scintillation"):

@@ -68,6 +68,22 @@ def test_words_of_image_types(word, kind):
     assert word_type(word) == kind
 
 
+@pytest.mark.parametrize(
+    ("written", "metres"),
+    [
+        (279.4, 0.2794),
+        ("600.0", 0.6),
+        (0.0, math.nan),
+        (-80.0, math.nan),
+        (0.28, math.nan),
+        ("F/7", math.nan),
+    ],
+)
+def test_the_diameter_is_written_in_millimetres(written, metres):
+    assert record(APTDIA=written)["diameter"] == pytest.approx(metres, nan_ok=True)
+    assert record(APTDIA=written, telescope=Telescope(diameter=1.2))["diameter"] == 1.2
+
+
 def test_types_come_from_telescope_header_and_names_in_this_order():
     special = Telescope(image_types={"flat": ("evening",)})
     assert record(IMAGETYP="Evening", telescope=special)["type"] == "flat"
