@@ -57,7 +57,7 @@ def facts(
             f"star {c.star} at ({float(lc['star_x'][c.star]):.1f}, {float(lc['star_y'][c.star]):.1f}) px",
         ),
         ("Frames", f"{c.time.size} measured ({int(c.flagged.sum())} flagged), {lost} lost"),
-        ("Aperture", f"{c.radius:.2f} px radius ({c.aperture + 1} of {lc.sizes['aperture']})"),
+        ("Aperture", f"{c.radius:.2f} px radius ({aperture_name(lc, c.aperture)})"),
         ("Comparison stars", str(len(select.comparisons(lc, c.aperture, c.star)))),
         (
             "Scatter about the mean",
@@ -92,6 +92,11 @@ def facts(
     if "fwhm" in known:
         out.append(("FWHM of the reference", f"{float(known['fwhm']):.2f} px"))
     return out
+
+
+def aperture_name(lc: xr.Dataset, aperture: int) -> str:
+    """An aperture by its index, as ``--aperture`` takes it."""
+    return f"aperture {aperture} of 0 to {lc.sizes['aperture'] - 1}"
 
 
 def flag_counts(lc: xr.Dataset, target: int) -> list[tuple[str, int, int | None]]:

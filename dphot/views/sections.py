@@ -131,7 +131,7 @@ class Sections:
             (str(used), f"frames used, {dropped} dropped"),
             (facts.ppt(scatter), "point-to-point scatter per frame"),
             (facts.ppt(c.precision()["binned_scatter"]), "scatter of 7.2 min bins"),
-            (f"{c.radius:.2f} px", f"aperture radius, {c.aperture + 1} of {lc.sizes['aperture']}"),
+            (f"{c.radius:.2f} px", f"radius ({facts.aperture_name(lc, c.aperture)})"),
             (str(count), f"comparison stars of {lc.sizes['star']} measured"),
         ]
 

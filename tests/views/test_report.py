@@ -84,7 +84,10 @@ def test_it_lists_weights_and_apertures(lc: xr.Dataset, page: Path, outline: Out
     for star in lc.attrs["comparisons"]:
         assert f"{lc.weight.values[aperture, star]:.4f}" in outline.text
     chosen = re.search('<tr class="chosen">(.*?)</tr>', page.read_text())
-    assert chosen and f"{lc.aperture_radius.values[0, aperture]:.2f}" in chosen.group(1)
+    radius = f"{lc.aperture_radius.values[0, aperture]:.2f}"
+    assert chosen and radius in chosen.group(1)
+    told = f"aperture {aperture} of 0 to {lc.sizes['aperture'] - 1}"  # as --aperture takes it
+    assert f"{radius} px radius ({told})" in outline.text and outline.text.count(told) == 2
 
 
 @pytest.fixture(scope="module")
