@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from bokeh.models import LayoutDOM, Plot, Toolbar
 
-from . import curves, facts, markup, precision, psf, select, stars
+from . import curves, drawn, facts, markup, precision, psf, select, stars
 
 #: At most this many nights get a light curve of their own, the latest ones.
 NIGHTS_SHOWN = 8
@@ -48,11 +48,12 @@ TEXTS = {
     ),
     "precision": (
         "Precision",
-        "How much each star scatters from frame to frame, against its flux. The lines are the terms "
-        "of the noise model in the chosen aperture; stars far above them vary, are blended or are "
-        "saturated.",
+        "How much each star scatters from frame to frame, against its flux. Stars far above the others of their flux "
+        "vary, are blended or are saturated.",
     ),
 }
+#: Where they are drawn.
+NOISE_LINES = "The lines are the terms of the noise model in the chosen aperture."
 
 
 class Sections:
@@ -93,7 +94,9 @@ class Sections:
             views = [self._place(f"psf{i}", view) for i, view in enumerate(psf.psf(reference))]
             pieces.append(self._view("psf", f'<div class="pairs">{"".join(views)}</div>'))
         plot = self._place("precision", precision.precision(lc))
-        pieces.append(self._view("precision", plot, _apertures(lc), _flags(lc, self.curve.star)))
+        name, words = TEXTS["precision"]
+        words += f" {NOISE_LINES}" if drawn.precision_table(lc)["terms"] else ""
+        pieces.append(self._add("precision", name, words, plot, _apertures(lc), _flags(lc, self.curve.star)))
         return "\n".join(pieces)
 
     def _add(self, anchor: str, name: str, explanation: str, *content: str) -> str:

@@ -90,6 +90,14 @@ def test_it_lists_weights_and_apertures(lc: xr.Dataset, page: Path, outline: Out
     assert f"{radius} px radius ({told})" in outline.text and outline.text.count(told) == 2
 
 
+def test_lines_of_the_noise_model_are_told_where_they_are_drawn(
+    lc: xr.Dataset, outline: Outline, tmp_path: Path
+) -> None:
+    page = write_report(tmp_path / "adu.html", lc.assign_attrs(flux_unit="ADU"), None, None, [])
+    words = "The lines are the terms of the noise model"
+    assert words in outline.text and words not in Outline(page.read_text(encoding="utf-8")).text
+
+
 @pytest.fixture(scope="module")
 def two(lc: xr.Dataset, field: Field, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page of two filters, one with two nights and without a stack, and names that look like HTML."""
