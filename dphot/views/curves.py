@@ -27,6 +27,8 @@ def plot(
 ) -> Any:
     """The differential light curve: points, bins with errors, flagged points apart, meridian flips.
 
+    Where no bin holds two points, the points have the errors.
+
     Parameters
     ----------
     lc : xarray.Dataset
@@ -61,6 +63,9 @@ def plot(
     looks = (
         looks if binned else {"color": palette.BLUE, "alpha": 0.8, "size": 20}
     )  # nothing lies on the frames
+    if not binned and np.isfinite(c.error[good]).any():
+        bars = c.time[good], c.flux[good], c.error[good]
+        layers.append(style.bars(*bars, color=palette.BLUE, alpha=0.4, line_width=1))
     layers.append(
         style.points(c.time[good], c.flux[good], f"frames ({good.sum()})", _hover(c, good), **looks)
     )

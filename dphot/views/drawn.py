@@ -39,14 +39,13 @@ ROLE_STYLE = (
 
 
 def curve_limits(c: select.Curve, bins: float, truth: np.ndarray | None = None) -> tuple[float, float]:
-    """Range of the flux axis: good points, bins and truth, and flagged points that lie not far outside."""
+    """Range of the flux axis: good points, error bars, truth, and flagged points that lie not far outside."""
     use = c.good if c.good.any() else np.ones(c.time.size, bool)
     shown = [c.flux[use]]
     if truth is not None:
         shown.append(scaled_truth(c, truth))
-    if c.has_bins(bins):
-        _, f, e, _ = c.bins(bins)
-        shown.extend([f - np.nan_to_num(e), f + np.nan_to_num(e)])
+    _, f, e, _ = c.bins(bins) if c.has_bins(bins) else (c.time, c.flux[use], c.error[use], None)
+    shown.extend([f - np.nan_to_num(e), f + np.nan_to_num(e)])
     low, high = prepare.limits(np.concatenate(shown))
     span = high - low
     near = c.flux[(c.flux > low - span) & (c.flux < high + span)]

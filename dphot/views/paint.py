@@ -41,6 +41,9 @@ def light_curve(axis: Axes, c: select.Curve, bins: float, truth: np.ndarray | No
     binned = c.has_bins(bins)
     colour, opacity, size = (palette.SKY, 0.5, 4) if binned else (palette.BLUE, 0.8, 5)
     label = f"frames ({c.good.sum()})"
+    if not binned:
+        bars = c.time[c.good], c.flux[c.good], np.nan_to_num(c.error[c.good])
+        axis.errorbar(*bars, fmt="none", ecolor=palette.BLUE, alpha=0.4, lw=1)
     axis.plot(c.time[c.good], c.flux[c.good], ".", color=colour, alpha=opacity, ms=size, label=label)
     if c.flagged.any():
         axis.plot(

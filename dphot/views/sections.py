@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from bokeh.models import LayoutDOM, Plot, Toolbar
 
-from . import curves, drawn, facts, markup, precision, psf, select, stars
+from . import curves, drawn, facts, markup, precision, prepare, psf, select, stars
 
 #: At most this many nights get a light curve of their own, the latest ones.
 NIGHTS_SHOWN = 8
@@ -83,7 +83,11 @@ class Sections:
         pieces = [
             markup.cards(self._cards()),
             self._add(
-                "curve", "Light curve", _words(lc, truth), *self._curves(truth), self._facts(reference)
+                "curve",
+                "Light curve",
+                _words(lc, self.curve.has_bins(prepare.BIN_WIDTH), truth),
+                *self._curves(truth),
+                self._facts(reference),
             ),
             self._view("field", self._place("stars", stars.show_stars(lc, stack), narrow=True)),
             self._view("comparisons", self._place("comparisons", curves.comparisons(lc)), _weights(lc)),
@@ -139,12 +143,16 @@ class Sections:
         ]
 
 
-def _words(lc: xr.Dataset, truth: np.ndarray | None) -> str:
+def _words(lc: xr.Dataset, binned: bool, truth: np.ndarray | None) -> str:
     method = str(lc.attrs.get("method") or "")
+    points = (
+        "Faint points are frames, dark ones 7.2-minute means with their errors; crosses are flagged frames, left out "
+        "of the means."
+        if binned
+        else "Points are frames with their errors; crosses are flagged frames."
+    )
     parts = [
-        "Flux of the target over its artificial star. Faint points are frames, dark ones 7.2-minute means "
-        "with their errors; crosses are flagged frames, left out of the means. "
-        "A dashed line marks a meridian flip.",
+        f"Flux of the target over its artificial star. {points} A dashed line marks a meridian flip.",
         "The orange line is the signal that was injected." if truth is not None else "",
         f"Method: {markup.escape(method)}." if method else "",
     ]

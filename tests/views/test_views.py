@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import holoviews as hv
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import views_factory as factory
 import xarray as xr
-from bokeh.models import Plot
+from bokeh.models import Plot, Whisker
 
 import dphot.views.accessor  # noqa: F401  registers ds.dphot
 from dphot.errors import InputError
-from dphot.views import curves, psf, stars
+from dphot.views import curves, paint, prepare, psf, select, stars
+from dphot.views.page import write_report
 
 Field = tuple[xr.DataArray, xr.Dataset]
 
@@ -50,6 +53,26 @@ def test_bins_can_be_left_out_and_truth_added(lc: xr.Dataset) -> None:
     (plot,) = rendered(view)
     assert [item.label.value for item in plot.legend[0].items] == ["frames (226)", "flagged (13)", "injected"]
     assert plot.title.text == "mine"
+
+
+def test_where_no_bin_holds_two_frames_the_frames_have_error_bars(lc: xr.Dataset, tmp_path: Path) -> None:
+    """As of long exposures: else the plot would show no errors at all."""
+    sparse = lc.isel(time=slice(None, None, 12))
+    (plot,) = rendered(curves.plot(sparse))
+    (bars,) = plot.select({"type": Whisker})
+    good = select.curve(sparse).good
+    error = sparse.diff_err.values[good, lc.attrs["aperture"], 0]
+    height = np.subtract(*(bars.source.data[side] for side in (bars.upper, bars.lower)))
+    np.testing.assert_allclose(height, 2 * error)
+    axis = plt.figure().add_subplot()
+    paint.light_curve(axis, select.curve(sparse), prepare.BIN_WIDTH)
+    (drawn,) = axis.collections
+    np.testing.assert_allclose([np.ptp(line[:, 1]) for line in drawn.get_segments()], 2 * error)
+    for given, words in (
+        (sparse, "Points are frames with their errors"),
+        (lc, "7.2-minute means with their errors"),
+    ):
+        assert words in write_report(tmp_path / f"{words[:3]}.html", given, None, None, []).read_text()
 
 
 def test_stars_are_upright_and_square(lc: xr.Dataset, field: Field) -> None:
