@@ -172,7 +172,9 @@ def middle(header: Header, telescope: Telescope, exposure: float) -> tuple[int |
             apart = min(apart % _DAY_NS, -apart % _DAY_NS)
         limit = max(duration, 1.0) + max(other.resolution, chosen.resolution)
         if apart > limit * 1e9:
-            notes.append(f"{chosen.key} and {other.key} disagree by {apart / 1e9:.10g} s; {chosen.key} used")
+            # no finer, so that what a clock is off by has the same words in all frames, however numbers are written
+            seconds = f"{round(apart / 1e9, 1):.10g}"
+            notes.append(f"{chosen.key} and {other.key} disagree by {seconds} s; {chosen.key} used")
             break
     ns = times[0]
     if scale != "utc":

@@ -75,6 +75,11 @@ def test_a_disagreement_names_both_and_which_is_used():
     time, notes = mid({"DATE_OBS": "2017-12-19T18:33:43", "UT_OBS": "2017-12-20T01:33:43"})
     assert time == "2017-12-20T01:34:13.000"
     assert notes == ["UT-OBS and DATE-OBS disagree by 25200 s; UT-OBS used"]
+    for jd in (2458107.58333333, 2458107.58333337):  # written to a millisecond
+        assert mid({"DATE_OBS": "2017-12-20T00:00:00", "JD": jd})[1] == [
+            "DATE-OBS and JD disagree by 7200 s; DATE-OBS used"
+        ]
+    assert "by 7200.5 s" in mid({"DATE_OBS": "2017-12-20T00:00:00", "JD": 2458107.58333912})[1][0]
 
 
 def test_a_rounded_number_does_not_disagree():
