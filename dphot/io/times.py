@@ -165,6 +165,7 @@ def middle(header: Header, telescope: Telescope, exposure: float) -> tuple[int |
         notes.append(f"no exposure time: the {telescope.time_is} stands for the middle of the exposure")
     scale = _scale(header, telescope, notes)
     chosen = candidates[0]
+    notes += _other_century(header, chosen)
     times = [c.ns + (0 if c.middle else round(shift * 1e9)) for c in candidates]
     for other, ns in zip(candidates[1:], times[1:], strict=True):
         apart = abs(ns - times[0])
@@ -181,6 +182,17 @@ def middle(header: Header, telescope: Telescope, exposure: float) -> tuple[int |
         jd = _UNIX_JD + ns / _DAY_NS
         ns += round((float(to_utc(jd, scale)) - jd) * 86_400_000) * 1_000_000  # the scales differ by whole ms
     return ns, "", notes
+
+
+def _other_century(header: Header, chosen: Candidate) -> list[str]:
+    """A note where a date of two digits for the year tells one before digital frames: a camera that means 20YY."""
+    key = chosen.key.partition(" + ")[0]
+    old = _OLD_DATE.match(str(header.get(key, "")).strip())
+    if not old or chosen.ns >= 0:
+        return []
+    day, month, year = (int(part) for part in old.groups())
+    meant = f"write 20{year:02}-{month:02}-{day:02} if that is meant"
+    return [f"{key} {old[0]!r} is read as 19{year:02}, as the FITS standard says; {meant}"]
 
 
 def _scale(header: Header, telescope: Telescope, notes: list[str]) -> str:

@@ -135,6 +135,16 @@ def test_no_time_is_none_with_a_reason():
     assert "stands for the middle" in mid({"DATE_OBS": "2021-09-17T00:00:00"}, exposure=float("nan"))[1][0]
 
 
+def test_a_year_of_two_digits_is_of_the_last_century_and_told_where_no_camera_was():
+    instant, notes = mid({"DATE_OBS": "15/03/26", "UT": "02:10:00"})
+    assert instant == "1926-03-15T02:10:30.000"
+    assert notes == [
+        "DATE-OBS '15/03/26' is read as 1926, as the FITS standard says; write 2026-03-15 if that is meant"
+    ]
+    assert mid({"DATE_OBS": "15/03/96", "UT": "02:10:00"}) == ("1996-03-15T02:10:30.000", [])
+    assert mid({"DATE_OBS": "15/03/26", "JD": 2458108.0}) == ("2017-12-20T12:00:30.000", [])
+
+
 def test_a_clock_that_was_never_set_tells_no_time():
     instant, notes = mid({"DATE_OBS": "1970-01-01T02:10:00"})
     assert instant is None and notes == ["DATE-OBS is of 1970: the camera's clock was not set"]
