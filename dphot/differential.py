@@ -8,19 +8,14 @@ import numpy as np
 import xarray as xr
 
 from .errors import InputError
-from .flags import LOST, UNFIT
+from .fluxes import PRESENT, Fluxes, gain_of_stars, nights_of
 from .graph.stars import parse_target
 from .io.site import sky_degrees
-from .kernels import crowding, ensemble, nightly, noise, scatter
-from .kernels.gain import gain_from_scatter
+from .kernels import crowding, nightly, scatter
 from .schema import DIFFERENTIAL, PHOTOMETRY, annotate, validate
 
-#: A comparison star is good in at least this share of the frames that the target is measured in.
-PRESENT = 0.8
 #: Of fewer steps within the nights chance would choose the aperture.
 STEPS = 6
-#: Rounds in which the gain from the stars' scatter and the ensemble's own noise settle.
-GAIN_ROUNDS = 8
 
 
 def find_star(obs: xr.Dataset, target: int | str | tuple[float, float]) -> int:
@@ -142,7 +137,7 @@ def differential(
     Broeg, Fernandez and Neuhaeuser 2005, AN 326, 134.
     """
     validate(obs, PHOTOMETRY, ("flux", "flux_err", "flags", "frame_flags"))
-    fluxes = _Fluxes(obs)
+    fluxes = Fluxes(obs)
     star = default_star(obs, fluxes.points()) if target is None else find_star(obs, target)
     points = int(np.count_nonzero(np.isfinite(fluxes.of_star(star)).any(axis=1)))
     if points < 3:
@@ -157,7 +152,7 @@ def differential(
     shape = fluxes.flux.shape
     if aperture is not None and not 0 <= aperture < shape[1]:
         raise InputError(f"aperture: there is no aperture {aperture}; they are 0 to {shape[1] - 1}")
-    gain = _gain(fluxes, steady) if fluxes.empty is not None else None
+    gain = gain_of_stars(fluxes, steady) if fluxes.empty is not None else None
     diff, diff_err, artificial = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape[:2], np.nan)
     weight = np.zeros(shape[1:])
     for a in map(
@@ -166,7 +161,7 @@ def differential(
         found = fluxes.compare(a, use[a], star, gain[0] if gain else np.nan)
         diff[:, a], diff_err[:, a] = found.diff[:, 0], found.diff_err[:, 0]
         artificial[:, a], weight[a] = found.artificial[:, 0, star], found.weights[0]
-    nights = _nights(obs)
+    nights = nights_of(obs)
     if aperture is None:
         aperture = _best_aperture(np.where(own, diff[:, :, star], np.nan), diff_err[:, :, star], nights, star)
     ds = obs.assign(
@@ -191,11 +186,7 @@ def differential(
     return annotate(ds, DIFFERENTIAL)
 
 
-def _nights(ds: xr.Dataset) -> np.ndarray:
-    return ds["night"].values.astype(str) if "night" in ds else np.full(ds.sizes["time"], "")
-
-
-def _crowding(obs: xr.Dataset, fluxes: _Fluxes, star: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _crowding(obs: xr.Dataset, fluxes: Fluxes, star: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Light of others in the target's apertures, and of the target in theirs; apertures that hold little of others."""
     radius = scatter.median(obs.aperture_radius.values.T)
     fwhm = float(scatter.median(obs.fwhm.values))
@@ -221,116 +212,6 @@ def _best_aperture(curves: np.ndarray, errors: np.ndarray, nights: np.ndarray, s
     with np.errstate(invalid="ignore"):
         error = np.where(finite & complete, np.abs(errors / curves), np.inf)
     return int(np.argmin(np.median(np.where(np.isnan(error), np.inf, error), axis=0)))
-
-
-class _Fluxes:
-    """Fluxes and their variances, an aperture at a time."""
-
-    def __init__(self, obs: xr.Dataset):
-        self.flux, self.flux_err = obs.flux.values, obs.flux_err.values
-        self.lost = (obs.frame_flags.values & int(LOST)) != 0
-        self.good = ((obs.flags.values & int(UNFIT)) == 0) & ~self.lost[:, None]
-        self.nights = _nights(obs)
-        self.twinkling = np.nan_to_num(obs.scintillation.values)[:, None]
-        #: What gives the variance of an empty aperture; only where the gain is not known: e- else hold all there is.
-        self.empty = None
-        if obs.attrs.get("flux_unit") == "ADU":
-            self.empty = tuple(obs[k].values for k in ("aperture_radius", "sky_rms", "sky_pixels"))
-
-    def of_star(self, star: int) -> np.ndarray:
-        """Fluxes (time, aperture) of one star."""
-        return np.where(self.lost[:, None], np.nan, self.flux[:, :, star])
-
-    def points(self) -> np.ndarray:
-        """In how many frames each star is measured well in all apertures; where none is, in one at least: (star,)."""
-        some, whole = np.zeros(self.good.shape, bool), self.good.copy()
-        for a in range(self.flux.shape[1]):
-            there = np.isfinite(self.flux[:, a])
-            some |= there
-            whole &= there
-        return np.count_nonzero(whole if whole.any() else some & self.good, axis=0)
-
-    def parts(self, a: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Fluxes, and the two parts of their variance: what goes as 1 / gain, and the rest; (time, 1, star).
-
-        Where the gain is not known, the noise model took 1 e-/ADU for the photons of the stars.
-        """
-        flux = np.where(self.lost[:, None], np.nan, self.flux[:, a])
-        variance = np.square(self.flux_err[:, a])
-        rest = variance
-        if self.empty is not None:
-            radius, sky_rms, sky_pixels = self.empty
-            radius = radius[:, a, None]
-            rest = noise.flux_variance(
-                0.0, np.pi * radius**2, sky_rms, sky_pixels, noise_area=noise.noise_area(radius)
-            )
-        photons = np.maximum(variance - rest, 0.0)
-        return flux[:, None], photons[:, None], (rest + np.square(self.twinkling * flux))[:, None]
-
-    def compare(self, a: int, use: np.ndarray, star: int | None, gain: float = np.nan) -> ensemble.Ensemble:
-        """Light curves in one aperture; `gain` (e-/ADU) where the fluxes are in ADU."""
-        flux, photons, rest = self.parts(a)
-        error = np.sqrt(rest + photons / (gain if np.isfinite(gain) else 1.0))
-        return ensemble.broeg(flux, error, target=star, use=use, good=self.good)
-
-    def scatter(self, found: ensemble.Ensemble, stars: np.ndarray) -> np.ndarray:
-        """Point-to-point scatter (star,) of good points in one aperture."""
-        return scatter.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars], self.nights)
-
-    def steady(self, star: int) -> np.ndarray:
-        """Stars measured well in most of the frames in which the target is: bool (aperture, star)."""
-        out = np.zeros(self.flux.shape[1:], bool)
-        for a in range(len(out)):
-            frames = np.isfinite(self.flux[:, a, star]) & ~self.lost
-            with np.errstate(invalid="ignore"):
-                measured = (self.flux[frames, a] > 0) & self.good[frames]
-            out[a] = measured.sum(axis=0) >= max(PRESENT * frames.sum(), 1)
-        return out
-
-
-def _gain(fluxes: _Fluxes, steady: np.ndarray) -> tuple[float, float]:
-    """Gain and its error (e-/ADU) from the scatter of the stars.
-
-    It is taken in the aperture in which the stars scatter least, not in that of the least error of the gain: this is
-    least where chance makes the gain low. The ensemble's own noise rests on the gain, too: it is left to the fit at
-    first, then taken from the last gain.
-    """
-    count = steady.sum(axis=1)
-    if count.max() < 3:
-        return np.nan, np.nan
-    apertures = [int(a) for a in np.flatnonzero(count >= max(3, count.max() / 2))]
-    stars: np.ndarray = np.all(steady[apertures], axis=0)
-    if np.count_nonzero(stars) < 3:
-        return np.nan, np.nan
-    each = np.array([fluxes.scatter(fluxes.compare(a, steady[a], None), stars) for a in apertures])
-    typical = np.median(each / each.min(axis=0), axis=1)
-    a = apertures[int(np.argmin(np.where(np.isfinite(typical), typical, np.inf)))]
-    gain, error = _fit_gain(fluxes, a, steady[a])
-    for _ in range(GAIN_ROUNDS):
-        last = gain
-        gain, error = _fit_gain(fluxes, a, steady[a], last)
-        if not abs(gain - last) > 0.1 * error:
-            break
-    return gain, error
-
-
-def _fit_gain(fluxes: _Fluxes, a: int, use: np.ndarray, gain: float = np.nan) -> tuple[float, float]:
-    """One step of `_gain`, with the errors that the last one gives."""
-    found = fluxes.compare(a, use, None, gain)
-    flux, photons, rest = (v[:, 0, use] for v in fluxes.parts(a))
-    star, error = found.artificial[:, 0, use], found.diff_err[:, 0, use]
-    there = fluxes.good[:, use] & np.isfinite(found.diff[:, 0, use])
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.where(there, values, 0.0).sum(axis=0) / there.sum(axis=0)
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        level = star * mean(flux) / mean(star)  # what a flux is but for its noise
-        known = mean(rest / np.square(level))
-        light = mean(photons / np.square(level))
-        if np.isfinite(gain):
-            known = np.maximum(known, mean(np.square(error)) - light / gain)
-    return gain_from_scatter(fluxes.scatter(found, use), light, known, there.sum(axis=0))
 
 
 def _candidates(

@@ -10,7 +10,7 @@ import xarray as xr
 
 from .differential import default_star, find_star
 from .errors import InputError
-from .flags import LOST, UNFIT
+from .fluxes import EMPTY, Fluxes, gain_of_stars, nights_of
 from .kernels import crowding, nightly
 from .kernels.scatter import median, point_scatter
 from .schema import DIFFERENTIAL, annotate
@@ -22,6 +22,8 @@ _TABLES = ("level", "level_err", "rms", "noise", "points")
 _READ = (
     "flux", "flux_err", "flags", "frame_flags", "scintillation", "aperture_radius", "night", "bjd_tdb", "path", "flip",
 )  # fmt: skip
+#: A gain that the stars tell is taken from so many frames, or a night more: it is one number, and they tell it well.
+GAIN_FRAMES = 500
 #: A comparison star is measured in at least this share of the frames in which the target is.
 PRESENT = 0.5
 
@@ -105,15 +107,14 @@ def light_curve(
     judged = nightly.judge(level, level_err, rms, noise, points, use)
     expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
     here = slice(aperture, aperture + 1)
-    read = store.rows(filter, _READ, aperture=here)  # the rest is read when it is asked for
+    wanted = (*_READ, *EMPTY) if obs.attrs.get("flux_unit") == "ADU" else _READ
+    read = store.rows(filter, wanted, aperture=here)  # the rest is read when it is asked for
     one = obs.isel(aperture=here).assign(read).assign_coords(read.coords)
-    lost = (one.frame_flags.values & int(LOST)) != 0
-    good = ((one["flags"].values & int(UNFIT)) == 0) & ~lost[:, None]
-    flux = np.where(lost[:, None], np.nan, one.flux.values[:, 0])
-    twinkling = np.nan_to_num(one.scintillation.values)[:, None] * flux
-    error = np.hypot(one.flux_err.values[:, 0], twinkling)
+    fluxes = Fluxes(one)
+    gain = None if fluxes.empty is None else _gain(one, star)
+    flux, error = (v[:, 0] for v in fluxes.measured(0, gain[0] if gain else np.nan))
     scaling = np.isin(one.night.values.astype(str), nights.night.values.astype(str)[fit])
-    artificial, diff, diff_err = nightly.light_curves(flux, error, good, judged, expected, scaling)
+    artificial, diff, diff_err = nightly.light_curves(flux, error, fluxes.good, judged, expected, scaling)
     cube = ("time", "aperture", "star")
     ds = one.assign(
         diff_flux=(cube, diff[:, None]),
@@ -131,6 +132,8 @@ def light_curve(
         method="Broeg et al. 2005, weights of all nights",
         foreign_light=float(foreign[aperture]),
     )
+    if gain:
+        ds.attrs["gain_from_scatter"], ds.attrs["gain_from_scatter_err"] = gain
     return annotate(ds, DIFFERENTIAL)
 
 
@@ -146,6 +149,15 @@ def _crowding(
     light = np.where(np.isfinite(level), level, seen.star_flux.values)  # one that is saturated has no level
     foreign, spilled = crowding.crowding(seen.star_x.values, seen.star_y.values, light, star, radius, fwhm)
     return foreign, spilled, crowding.uncrowded(foreign, radius, fwhm)
+
+
+def _gain(one: xr.Dataset, star: int) -> tuple[float, float]:
+    """Gain and its error (e-/ADU) from the scatter of the stars in one aperture, in the nights of the most frames."""
+    _, night, counts = np.unique(nights_of(one), return_inverse=True, return_counts=True)
+    most = np.argsort(-counts, kind="stable")
+    enough = most[: int(np.searchsorted(np.cumsum(counts[most]), GAIN_FRAMES)) + 1]
+    fluxes = Fluxes(one.isel(time=np.isin(night, enough)))
+    return gain_of_stars(fluxes, fluxes.steady(star))
 
 
 def _best(nights: xr.Dataset, star: int, own: np.ndarray) -> int:

@@ -15,7 +15,7 @@ LAYERS = [
     {"kernels"},
     {"telescope", "simulate", "progress"},
     {"io", "store"},
-    {"graph", "cluster"},
+    {"graph", "cluster", "fluxes"},
     {"cube", "calibration", "alignment", "photometry", "differential"},
     {"lineage", "checking", "light_curves"},
     {"identity", "planning", "kept", "memory", "frame_columns", "night_record"},

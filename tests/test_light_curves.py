@@ -5,10 +5,14 @@ import shutil
 import dask
 import numpy as np
 import pytest
+from flux_night import flux_night
+from store_night import append, make_night
 
 import dphot
 from dphot import simulate
 from dphot.errors import InputError
+from dphot.store import Store
+from dphot.summaries import curve_lines, curve_summary
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +133,27 @@ def test_a_star_that_is_there_on_one_side_of_the_pier_only_is_no_comparison(tmp_
     points = np.isfinite(lc.diff_flux.values[:, 0]).sum(axis=0)
     assert ((points > 0) & (points < 0.5 * points[target])).any()
     assert len(used) > 5 and (points[used] >= 0.5 * points[target]).all()
+
+
+def measured_night(day, level, gain):
+    """A night of drawn fluxes with every variable that a store wants."""
+    drawn = flux_night(level, 40 + day, seed=day, gain=gain)
+    ds = make_night(day, frames=40 + day, stars=len(level), apertures=1)
+    return ds.assign({name: drawn[name] for name in drawn.variables}).assign_attrs(drawn.attrs)
+
+
+def test_errors_rest_on_the_gain_that_the_stars_tell_where_none_is_known(tmp_path):
+    level = 4e5 * 10 ** (-0.4 * np.random.default_rng(1).uniform(0, 5.5, 60))
+    curves = {}
+    for gain in (8.0, None):
+        store = Store.create(tmp_path / f"{gain}.dphot", {})
+        for day in (1, 2, 3):
+            append(store, "r", measured_night(day, level, gain))
+        curves[gain] = dphot.light_curve(store, target=2)
+    told, known = curves.values()
+    assert told.attrs["gain_from_scatter"] == pytest.approx(8.0, rel=0.15)
+    assert told.attrs["gain_from_scatter_err"] < 1.5 and "gain_from_scatter" not in known.attrs
+    np.testing.assert_allclose(told.diff_err, known.diff_err, rtol=0.1)
+    same = dphot.differential(dphot.open(tmp_path / "8.0.dphot").photometry["r"].load(), target=2)
+    assert told.attrs["gain_from_scatter"] == pytest.approx(same.attrs["gain_from_scatter"], rel=0.05)
+    assert any("by the scatter of the stars it is" in line for line in curve_lines(curve_summary(told)))

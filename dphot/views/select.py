@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..differential import LOST, UNFIT
 from ..errors import InputError
-from ..flags import FrameFlag, StarFlag, decode
+from ..flags import LOST, UNFIT, FrameFlag, StarFlag, decode
+from ..fluxes import nights_of
 from ..kernels import scatter as kernel
 from . import prepare
 
@@ -32,7 +32,7 @@ def telling_bits(flags: np.ndarray) -> int:
     Returns
     -------
     int
-        Those that make a point unfit for a comparison (`dphot.differential.UNFIT`), and of the others those
+        Those that make a point unfit for a comparison (`dphot.flags.UNFIT`), and of the others those
         set in less than half of the frames: what is always there belongs to the star, not to a point.
     """
     bits = int(UNFIT)
@@ -192,7 +192,7 @@ def curve(
     star_bits = _frames(lc, "flags", count, star)
     star_bits &= telling_bits(star_bits[np.isfinite(flux)])
     frame_bits = _frames(lc, "frame_flags", count) & FRAME_BITS
-    nights = _nights(lc)
+    nights = nights_of(lc)
     timed = np.isfinite(time)
     if night is not None:
         if night not in nights:
@@ -236,10 +236,6 @@ def _reasons(star_bits: np.ndarray, frame_bits: np.ndarray) -> list[str]:
     return [words[i] for i in which.ravel()]
 
 
-def _nights(lc: xr.Dataset) -> np.ndarray:
-    return lc["night"].values.astype(str) if "night" in lc.variables else np.full(lc.sizes["time"], "")
-
-
 def _known(lc: xr.Dataset, name: str) -> bool:
     return name in lc.variables and bool(np.isfinite(lc[name].values).any())
 
@@ -276,7 +272,7 @@ def point_scatter(lc: xr.Dataset, aperture: int, stars: Sequence[int]) -> np.nda
     require(lc, "diff_flux")
     diff = lc["diff_flux"].isel(aperture=aperture, star=stars).transpose("time", "star").values
     order = np.argsort(times(lc)[0], kind="stable")
-    scatter = kernel.point_scatter(diff[order], _nights(lc)[order])
+    scatter = kernel.point_scatter(diff[order], nights_of(lc)[order])
     if "scatter" in lc.variables:
         scatter[np.equal(stars, lc.attrs.get("target", -1))] = float(lc["scatter"][aperture])
     return scatter
