@@ -117,10 +117,10 @@ def append(
         table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
         config = _of_the_stores_object(table, opened, config, progress)
         held = opened.holdings()
-        _tell_changed(table, held, progress)
         nights = planning.plan(table, config, held)
         if any(series.choice.missing for series in nights):
             nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
+        _tell_changed(table, nights, held, progress)
         if not nights:
             progress.say(f"{opened.path}: holds all these frames already; nothing to do")
             return Appended(opened.path)
@@ -246,9 +246,11 @@ def _check_steps(store: Store, nights: Sequence[planning.NightSeries], own: Sequ
             )
 
 
-def _tell_changed(table: FrameTable, held: Holdings, progress: Progress) -> None:
-    columns = table.to_pandas()[["path", "size", "mtime_ns", "time", "error"]]
-    changed = written_since(columns.to_dict("records"), held)  # type: ignore[arg-type]
+def _tell_changed(
+    table: FrameTable, nights: Sequence[planning.NightSeries], held: Holdings, progress: Progress
+) -> None:
+    fresh = {record["path"] for series in nights for record in series.fresh}
+    changed = written_since(table.to_pandas()[["path", "size", "mtime_ns"]].to_dict("records"), fresh, held)  # type: ignore[arg-type]
     if changed:
         progress.say(
             f"{len(changed)} measured files have been written to since ({changed[0]} ...): each stays as it was "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .errors import FrameError
 from .graph.assemble import instants
 from .io.listing import unpacked
-from .io.readers import file_digest
+from .io.readers import file_digest, pixel_mark, read_record
 from .store import Holdings
 
 Record = Mapping[str, Any]
 
-#: Files whose digests one task makes.
+#: Files that one task looks at.
 _BATCH = 16
 #: A sequence of files is in order of time where no more than this share of its steps goes back.
 _STRAY_STEPS = 0.1
@@ -31,8 +32,8 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
     A file whose path, size and time of change the store knows is not read, nor is one whose path and mid-exposure time
     are those of a frame that was measured: it is that exposure, though its header was edited, or the file cut or
     compressed, since. One that tells no time any more, since nothing is left of it, is known by its path.
-    Of the others only those of a size and mid-exposure time that the store holds are read for their digest: a frame
-    that was renamed or copied is the same.
+    Of the others only those are read that have a mid-exposure time, or a path, that the store holds: a frame that was
+    renamed or copied has its digest; one in another file, as a plate solver writes it, its pixels.
 
     Parameters
     ----------
@@ -49,32 +50,40 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         and (r["filter"], unpacked(r["path"]), time) not in held.exposures
         and not (_tells_nothing(r) and unpacked(r["path"]) in measured)
     ]
-    alike = {str(r["path"]) for r, time in new if (r["filter"], int(r["size"]), time) in held.alike}
-    digests = _digests(sorted(alike))
+    alike = [r for r, time in new if (r["filter"], int(r["size"]), time) in held.alike]
+    digests = _of_files(_digest, alike)
 
     def known(record: Record) -> bool:
-        digest = digests.get(record["path"])
+        digest = digests.get(_key(record))
         lost = digest == "" and (record["filter"], record["path"]) in held.undigested
         return lost or (record["filter"], digest) in held.digests
 
-    return [r for r, _ in new if not known(r)]
+    left = [(r, time) for r, time in new if not known(r)]
+    doubtful = [
+        r for r, time in left
+        if not r["error"] and not held.places.isdisjoint({(r["filter"], r["path"]), (r["filter"], time)})
+    ]  # fmt: skip
+    marks = _of_files(_mark, doubtful)
+    return [r for r, _ in left if (r["filter"], marks.get(_key(r))) not in held.pixels]
 
 
-def written_since(records: Sequence[Record], held: Holdings) -> list[str]:
+def written_since(records: Sequence[Record], fresh: Collection[str], held: Holdings) -> list[str]:
     """Paths of files that were measured and have been written to since, whether or not that changed them.
 
     Parameters
     ----------
     records, held
         As for `unheld`.
+    fresh : collection of str
+        Paths of files that hold a new frame now.
     """
-    measured = {(path, time) for _, path, time in held.exposures}
-    paths = {path for path, _ in measured}
+    measured = {path for _, path, _ in held.exposures}
     as_it_was = {(path, size, changed) for _, path, size, changed in held.files}
     return [
         str(r["path"])
-        for r, time in zip(records, _nanoseconds(records), strict=True)
-        if ((unpacked(r["path"]), time) in measured or (_tells_nothing(r) and unpacked(r["path"]) in paths))
+        for r in records
+        if unpacked(r["path"]) in measured
+        and r["path"] not in fresh
         and (r["path"], int(r["size"]), int(r["mtime_ns"])) not in as_it_was
     ]
 
@@ -84,29 +93,21 @@ def _tells_nothing(record: Record) -> bool:
 
 
 def copies_among(records: Sequence[Record]) -> dict[str, str]:
-    """Path of each copy, and of the frame it copies.
-
-    Of one size, instant and exposure those are copies that have the same bytes; of one name and instant that which is
-    compressed.
-    """
+    """Path of each copy, and of the frame it copies: of one instant, exposure and shape, those of the same pixels."""
+    alike: dict[tuple[str, ...], list[Record]] = {}
     # A copy has the longer name, as a rule.
     whole = {str(r["path"]): r for r in sorted(records, key=lambda r: (len(str(r["path"])), str(r["path"])))}
-    copies: dict[str, str] = {}
-    plain: dict[tuple[str, str], str] = {}
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for path, record in whole.items():
-        if not record["error"] and not pd.isna(record["time"]):
-            kept = plain.setdefault((unpacked(path), str(record["time"])), path)
-            if kept != path:
-                copies[path] = kept
-                continue
-        alike.setdefault(tuple(str(record[k]) for k in ("size", "time", "exposure")), []).append(path)
-    twins = [paths for paths in alike.values() if len(paths) > 1]
-    digests = _digests([path for paths in twins for path in paths])
-    for paths in twins:
+    for record in whole.values():
+        key = tuple(str(record[k]) for k in ("time", "exposure", "width", "height"))
+        alike.setdefault(key, []).append(record)
+    twins = [group for group in alike.values() if len(group) > 1]
+    marks = _of_files(_mark, [record for group in twins for record in group])
+    copies = {}
+    for group in twins:
         first: dict[str, str] = {}
-        for path in paths:
-            kept = first.setdefault(digests[path] or path, path)
+        for record in group:
+            path = str(record["path"])
+            kept = first.setdefault(marks[_key(record)] or path, path)
             if kept != path:
                 copies[path] = kept
     return copies
@@ -147,16 +148,32 @@ def _nanoseconds(records: Sequence[Record]) -> list[int]:
     return [int(ns) for ns in instants(records).astype(np.int64)]
 
 
-def _digests(paths: Sequence[str]) -> dict[str, str]:
-    """Digest of each file, made through Dask: on the cluster where a client is connected, else in threads."""
-    batches = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
+def _key(record: Record) -> tuple[str, str]:
+    return str(record["filter"]), str(record["path"])
+
+
+def _digest(record: Record) -> str:
+    return file_digest(str(record["path"]))
+
+
+def _mark(record: Record) -> str:
+    """The mark of a frame's pixels; of a file that cannot be read its digest."""
+    try:
+        return pixel_mark(read_record(record)[0])
+    except FrameError:
+        return _digest(record)
+
+
+def _of_files(look: Callable[[Record], str], records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """What a look at each file tells, through Dask: on the cluster where a client is connected, else in threads."""
+    batches = [records[i : i + _BATCH] for i in range(0, len(records), _BATCH)]
     if len(batches) < 2:
-        return {path: file_digest(path) for path in paths}
+        return _look_at(look, records)
     import dask
 
-    parts = dask.compute(*(dask.delayed(partial(_digest_batch, batch))() for batch in batches))
-    return {path: digest for part in parts for path, digest in part.items()}
+    parts = dask.compute(*(dask.delayed(partial(_look_at, look, batch))() for batch in batches))
+    return {key: found for part in parts for key, found in part.items()}
 
 
-def _digest_batch(paths: Sequence[str]) -> dict[str, str]:
-    return {path: file_digest(path) for path in paths}
+def _look_at(look: Callable[[Record], str], records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    return {_key(record): look(record) for record in records}

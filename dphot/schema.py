@@ -15,6 +15,10 @@ from .errors import ValidationError
 FORMAT_VERSION = 1
 
 
+#: Variables of the photometry that stores of this version need not have: they came later, and tell nothing of a star.
+OPTIONAL = ("pixels",)
+
+
 @dataclass(frozen=True)
 class Variable:
     """One variable of the data model."""
@@ -106,6 +110,12 @@ _PHOTOMETRY = [
                 "O",
                 "",
                 "SHA-256 of the raw file's content; empty where it has none or cannot be read",
+            ),
+            (
+                "pixels",
+                "O",
+                "",
+                "BLAKE2b of a sample of the raw pixels, whatever file holds them; empty where not read",
             ),
             ("file_size", "i", "B", "size of the raw file"),
             ("file_time", "i", "ns", "last change of the raw file, since 1970 (UTC)"),

@@ -210,7 +210,7 @@ def curve_summary(lc: xr.Dataset) -> Result:
         "scatter": float(lc.scatter.values[aperture]),
         "expected": _median(error[good]),
         "rms": float(np.std(curve[good])) if good.any() else float("nan"),
-        "foreign_light": round(lc.attrs["foreign_light"], 6),
+        "foreign_light": round(lc.attrs.get("foreign_light", 0.0), 6),
         "saturated": int(np.count_nonzero(lc["flags"].values[good, star] & int(OVEREXPOSED))),
         **{k: lc.attrs[k] for k in GAIN if k in lc.attrs},
     }

@@ -27,6 +27,7 @@ def make_night(day: int, frames: int = 5, stars: int = 4, apertures: int = 3, fi
             text = {
                 "path": lambda i: f"/raw/{day:02d}/frame-{i}.fits",
                 "digest": lambda i: hashlib.sha256(f"{day} {i}".encode()).hexdigest(),
+                "pixels": lambda i: hashlib.sha256(f"{day} {i}".encode()).hexdigest()[:16],
                 "night": lambda i: f"2026-11-{day:02d}",
                 "note": lambda i: "é" * i,
             }[name]

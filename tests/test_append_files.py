@@ -218,6 +218,61 @@ def test_of_a_file_and_the_same_compressed_one_is_measured(store, later):
     assert store.append(later, workers=0).frames == 0
 
 
+def compressed_elsewhere(path):
+    archive = path.parent / "archive"
+    archive.mkdir(exist_ok=True)
+    pack(path)
+    path.with_name(f"{path.name}.gz").rename(archive / f"{path.name}.gz")
+    path.unlink()
+
+
+def solved_beside(path):
+    solved = path.parent / "solved"
+    solved.mkdir(exist_ok=True)
+    copy = Path(shutil.copy(path, solved / f"{path.stem}.new.fits"))
+    edit(copy, CRVAL1=30.0, CRVAL2=40.0)
+
+
+def edited_and_moved(path):
+    edit(path, OBSERVER="A. N. Other")
+    (path.parent / "done").mkdir(exist_ok=True)
+    path.rename(path.parent / "done" / path.name)
+
+
+def clock_corrected(path):
+    with fits.open(path) as hdus:
+        date = np.datetime64(hdus[0].header["DATE-OBS"]) - np.timedelta64(3600, "s")
+    edit(path, DATE_OBS=str(date), JD=None)
+
+
+@pytest.mark.parametrize("change", [compressed_elsewhere, solved_beside, edited_and_moved, clock_corrected])
+def test_the_same_pixels_are_the_same_frame_in_whatever_file(store, later, change):
+    store.append(later, workers=0)
+    before = store.photometry["r"].load()
+    for path in lights(later)[:2]:
+        change(path)
+    assert store.append(later, workers=0).frames == 0
+    same_bits(store.photometry["r"].load(), before)
+
+
+def test_of_frames_and_their_solved_copies_each_is_measured_once(nights, tmp_path):
+    folder = Path(shutil.copytree(nights[0], tmp_path / "night"))
+    for path in lights(folder):
+        solved_beside(path)
+    store = dphot.reduce(folder, tmp_path / "x.dphot", workers=0)
+    assert store.photometry["r"].sizes["time"] == 5
+    (record,) = store.nights[0]["series"]
+    assert sum(d["flags"] == ["DUPLICATE"] for d in record["frames_dropped"]) == 5
+
+
+def test_a_frame_without_a_time_is_known_by_its_pixels(store, later):
+    path = lights(later)[1]
+    edit(path, DATE_OBS=None, JD=None)
+    store.append(later, workers=0)
+    edit(path, OBSERVER="A. N. Other")
+    assert store.append(later, workers=0).frames == 0
+
+
 def test_a_file_that_becomes_whole_after_it_was_listed_is_measured_next_time(nights, store, later, tmp_path):
     half, more = lights(later)[1:3]
     whole = {path: path.read_bytes() for path in (half, more)}

@@ -15,7 +15,7 @@ import numpy as np
 from ..config import Config
 from ..errors import FrameError
 from ..io.files import changed_since
-from ..io.readers import file_digest, read_record
+from ..io.readers import file_digest, pixel_mark, read_record
 from ..kernels.resample import add_to_reference
 from ..store import FrameWriter
 from . import frame as chain
@@ -113,11 +113,12 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[tuple[list[dict[str, Any]],
         writer = FrameWriter(task.handle.fork, slots.filter, slots.night)
     rows = []
     for i, record in enumerate(chunk.records):
-        digest, kept = "", False
+        digest, mark, kept = "", "", False
         try:
             if record["error"]:
                 raise FrameError(record["path"], record["error"])
             raw, digest = read_record(record)
+            mark = pixel_mark(raw)
             # the place of a frame that is not as its header said stays empty
             kept = raw.shape == chain.frame_shape(record) and raw.dtype == np.dtype(record["dtype"])
             if slots is not None and writer is not None and kept:
@@ -126,7 +127,7 @@ def measure_chunk(chunk: Chunk, task: Task) -> tuple[tuple[list[dict[str, Any]],
         except FrameError as error:
             row = chain.lost(reference, config, error.problem)
             digest = digest or _lost_digest(record)
-        rows.append({**row, "digest": digest, "kept": kept})
+        rows.append({**row, "digest": digest, "pixels": mark, "kept": kept})
     fork = writer.flush() if writer is not None else None
     return (rows, fork), stack if any(is_aligned(row) for row in rows) else None
 

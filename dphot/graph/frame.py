@@ -214,7 +214,7 @@ def blank(reference: Reference, config: Config) -> dict[str, Any]:
     scalars = ("annulus_inner", "annulus_outer", "annulus_area", "fwhm", "fwhm_x", "fwhm_y", "theta",
                "dx", "dy", "rotation", "scale", "match_rms", "sky_frame", "share")  # fmt: skip
     row.update(dict.fromkeys(scalars, np.nan))
-    row.update(flip=0, mirror=0, n_matched=0, frame_flags=0, note="", digest="")
+    row.update(flip=0, mirror=0, n_matched=0, frame_flags=0, note="", digest="", pixels="")
     return row
 
 

@@ -218,7 +218,7 @@ def misfits(session: Any) -> Iterator[Problem]:
                 yield Problem(
                     path, f"its variables differ in the size of {dim}: {', '.join(map(str, sorted(lengths)))}"
                 )
-        for variable in sorted({"time", *schema.PHOTOMETRY} - set(arrays)):
+        for variable in sorted({"time", *schema.PHOTOMETRY} - {*arrays, *schema.OPTIONAL}):
             yield Problem(f"{path}/{variable}", "is missing")
 
 

@@ -13,7 +13,7 @@ from ..io.listing import unpacked
 from . import encodings, layout, repository
 
 #: The columns of the photometry that identify a frame.
-_COLUMNS = ("path", "digest", "file_size", "file_time", "time", "frame_flags")
+_COLUMNS = ("path", "digest", "pixels", "file_size", "file_time", "time", "frame_flags")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Holdings:
     """Filter, size and mid-exposure time (ns; NaT as the smallest integer) of each frame: a copy has the same."""
     digests: frozenset[tuple[str, str]] = frozenset()
     """Filter and digest of each frame that has one."""
+    pixels: frozenset[tuple[str, str]] = frozenset()
+    """Filter and mark of the pixels of each frame that was read."""
+    places: frozenset[tuple[str, str | int]] = frozenset()
+    """Filter and path, and filter and mid-exposure time (ns), of each of those."""
     undigested: frozenset[tuple[str, str]] = frozenset()
     """Filter and path of each file that could not be read at all, or was empty."""
     exposures: frozenset[tuple[str, str, int]] = frozenset()
@@ -48,9 +52,10 @@ def holdings(session: Any) -> Holdings:
     columns: dict[str, list[Any]] = {name: [] for name in ("filter", *_COLUMNS)}
     for encoded, group in groups:
         for name in _COLUMNS:
-            columns[name] += np.asarray(group[name][:]).tolist()
+            there = name in group  # `pixels` came later
+            columns[name] += np.asarray(group[name][:]).tolist() if there else [""] * group["path"].shape[0]
         columns["filter"] += [layout.decode_name(encoded)] * group["path"].shape[0]
-    filters, path, digest, size, changed, time, flags = columns.values()
+    filters, path, digest, pixels, size, changed, time, flags = columns.values()
     identified = list(zip(filters, path, digest, strict=True))
     return Holdings(
         session.snapshot_id,
@@ -60,6 +65,13 @@ def holdings(session: Any) -> Holdings:
         ),
         alike=frozenset(zip(filters, size, time, strict=True)),
         digests=frozenset((f, d) for f, _, d in identified if d),
+        pixels=frozenset((f, mark) for f, mark in zip(filters, pixels, strict=True) if mark),
+        places=frozenset(
+            (f, place)
+            for f, mark, *places in zip(filters, pixels, path, time, strict=True)
+            for place in places
+            if mark
+        ),
         undigested=frozenset((f, p) for f, p, d in identified if not d),
         exposures=frozenset(
             (f, unpacked(p), t)

@@ -53,7 +53,7 @@ def _new(dims: tuple[str, ...], values: np.ndarray, attrs: dict[str, Any]) -> en
 
 
 #: What tells a frame from others: it stays when the frame is measured again.
-_IDENTITY = ("time", "path", "digest", "night", "file_size", "file_time")
+_IDENTITY = ("time", "path", "digest", "pixels", "night", "file_size", "file_time")
 
 
 def overwrite(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
