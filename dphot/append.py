@@ -18,7 +18,7 @@ from .graph.warm import warm
 from .identity import written_since
 from .io.files import statuses
 from .io.frames import FrameTable, scan
-from .night_record import step_names
+from .night_record import step_names, telescope_digest
 from .other_field import OtherField
 from .progress import Progress
 from .store import ConflictError, Holdings, Store, readable
@@ -126,6 +126,7 @@ def append(
             return Appended(opened.path)
         named = replace(config, reference="auto") if held.files else config  # the store has its reference
         chain = (*own, *planning.check(nights, named))
+        _tell_telescope(opened, config, progress)
         _check_steps(opened, nights, own)
         if progress.lines:
             progress.say(repr(table))
@@ -244,6 +245,16 @@ def _check_steps(store: Store, nights: Sequence[planning.NightSeries], own: Sequ
                 f"{store.path}: its frames went through the steps {', '.join(record['steps']) or 'none'}; "
                 "give the same with steps="
             )
+
+
+def _tell_telescope(store: Store, config: Config, progress: Progress) -> None:
+    """A telescope's file may get better with the years: who changes it must know which nights it says something of."""
+    before = [r.get("telescope_digest", "") for night in store.nights for r in night["series"]]
+    if before and before[-1] and before[-1] != telescope_digest(config):
+        progress.say(
+            f"{config.telescope}: the telescope's file was another when the last night was measured; new frames follow "
+            "it as it is now, earlier ones do not"
+        )
 
 
 def _tell_changed(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import schema
+from . import schema, telescope
 from .config import Config
 from .flags import FrameFlag, decode
 from .graph.gain import PAIRS
@@ -103,6 +103,7 @@ def series_record(
         "reference": {k: reference.attrs[k] for k in ("path", "night", "filter", "fwhm")}
         | {"stars": int(reference.sizes["star"]), "saturation": reference.attrs.get("saturation"),
            **{k: reference.attrs.get(k) for k in ("gain", "gain_source")}},
+        "telescope_digest": telescope_digest(config),
         "config": asdict(config),
         "config_digest": config.digest(),
         "format": schema.FORMAT_VERSION,
@@ -186,3 +187,8 @@ def root_attributes(nights: Sequence[NightSeries], config: Config) -> dict[str, 
         "config": asdict(config),
         "config_digest": config.digest(),
     }
+
+
+def telescope_digest(config: Config) -> str:
+    """What the settings' telescope says, as a digest; empty where the headers tell which it is."""
+    return telescope.get(config.telescope).digest() if config.telescope else ""

@@ -17,6 +17,7 @@ import dphot
 from dphot import cli, night, other_field, simulate
 from dphot.errors import InputError, StoreError
 from dphot.flags import FrameFlag
+from dphot.progress import Progress
 from dphot.store import Store
 
 
@@ -306,3 +307,19 @@ def test_a_new_store_of_which_no_frame_could_be_measured_is_exit_code_5(nights, 
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert code == result["exit_code"] == 5 and result["frames_used"] == 0 and result["frames"] == 5
     assert dphot.open(tmp_path / "x").photometry["r"].sizes["time"] == 5
+
+
+def test_a_telescope_file_that_changed_between_nights_is_told(nights, tmp_path, capsys):
+    place = dphot.Telescope(name="Sim40", diameter=0.4).save(tmp_path)
+    store = dphot.reduce(nights[0], tmp_path / "x.dphot", workers=0, telescope=str(place))
+    progress = Progress(bars=False, lines=True)
+    store.append(nights[1], workers=0, progress=progress)
+    assert "telescope's file was another" not in capsys.readouterr().err
+    dphot.Telescope(name="Sim40", diameter=0.5).save(tmp_path)
+    assert store.append(nights[2], workers=0, progress=progress).frames == 5
+    assert (
+        f"{place}: the telescope's file was another when the last night was measured"
+        in capsys.readouterr().err
+    )
+    digests = [record["telescope_digest"] for night in store.nights for record in night["series"]]
+    assert digests[0] == digests[1] != digests[2] and digests[0]
