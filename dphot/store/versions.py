@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,9 @@ from . import encodings, layout, lock, reading, repository
 #: Branches that keep what a rollback left behind are named by this and the instant.
 UNDONE = "undone-"
 _STAMP = "%Y%m%dT%H%M%S%fZ"
+#: What a tag may hold: its file in a local store has its name, of which Icechunk 1 writes other signs in a code of its
+#: own, and does not list the tag then. What no list tells of, `collect` deletes.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:+@=,()'-]*")
 #: Objects in a bucket that no commit refers to may belong to an append on another machine until they are so old.
 REMOTE_AGE = timedelta(days=7)
 
@@ -197,12 +201,21 @@ def tag(repo: icechunk.Repository, path: str, name: str, snapshot: str) -> None:
     """Give a commit a name (see `Store.tag`); a tag is no commit, and waits for no writer."""
     if not repository.is_remote(path):
         lock.check_writable(repository.folder(path))
-    if not name.strip() or "/" in name:
-        raise StoreError(f"{path}: tag {name!r} is no name; give one without a slash, as paper-1")
+    if not _NAME.fullmatch(name):
+        wrong = "".join(dict.fromkeys(sign for sign in name if not _NAME.fullmatch(f"a{sign}")))
+        what = f"has {wrong!r}" if wrong else f"begins with {name[:1]!r}" if name else "is empty"
+        raise StoreError(
+            f"{path}: tag {name!r} is no name: it {what}; letters a to z, digits and blank . _ : + @ = , ( ) ' - may "
+            "be used, a letter or digit first, as paper-1"
+        )
     with repository.errors(path, f"tag {name!r}"):
         if name in repo.list_tags():
             raise StoreError(f"{path}: tag {name!r} is taken, and stays with its commit; give another name")
         repo.create_tag(name, snapshot_id=snapshot)
+        if name not in repo.list_tags():
+            raise StoreError(
+                f"{path}: tag {name!r} cannot be found again, and would keep nothing; give another name"
+            )
 
 
 def rollback(repo: icechunk.Repository, path: str, to: str, wait: float, keep: bool = True) -> str:

@@ -105,6 +105,37 @@ class TestRollback:
         assert [r["day"] for r in Store.open(store.path).nights] == [1, 2, 4]
 
 
+class TestTag:
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
+            ("größe#2", "has 'öß#'"),
+            *((f"a{sign}b", f"has {sign!r}") for sign in '%*?~"|<>[]{}^\\`/\n'),
+            ("-a", "begins with '-'"),
+            (" ", "begins with ' '"),
+            ("", "is empty"),
+        ],
+    )
+    def test_what_icechunk_would_not_list_is_refused(self, store, name, wrong):
+        with pytest.raises(StoreError, match="letters a to z, digits and") as told:
+            store.tag(name)
+        assert f"it {wrong};" in str(told.value) and store.tags == {}
+
+    def test_all_that_is_allowed_keeps_its_version(self, store):
+        names = [f"9{sign}a{sign}" for sign in " ._:+@=,()'-"]
+        old = store.at(store.history()[2].id)
+        for name in names:
+            old.tag(name)
+        assert sorted(store.tags) == sorted(names)
+        store.collect(AT_ONCE)
+        assert {frames(Store.open(store.path, tag=name)) for name in names} == {40}
+
+    def test_a_tag_that_is_not_listed_is_an_error(self, store, monkeypatch):
+        monkeypatch.setattr(icechunk.Repository, "list_tags", lambda self: set())
+        with pytest.raises(StoreError, match="tag 'paper' cannot be found again"):
+            store.tag("paper")
+
+
 class TestCollect:
     def test_old_versions_go_and_the_rest_stays_bit_for_bit(self, store):
         kept, ids = store.photometry["r"].load(), [c.id for c in store.history()]
