@@ -16,8 +16,8 @@ from .graph.reference import NoReference
 from .graph.steps import Step, load_steps
 from .graph.warm import warm
 from .identity import written_since
-from .io.files import statuses
 from .io.frames import FrameTable, scan
+from .io.listing import still_there
 from .night_record import step_names, telescope_digest
 from .other_field import OtherField
 from .progress import Progress
@@ -295,11 +295,12 @@ def _with_known_calibration(
         for inputs in series["calibration"]["inputs"].values()
         for path in inputs
     }
-    there = sorted(statuses(paths - known))
+    there = sorted({*still_there(paths - known).values()} - known)
     if not there:
         return table
-    more = scan(there, telescope=config.telescope or None, store=False)
-    return FrameTable.from_records([*records, *more.records()])
+    more = scan(there, telescope=config.telescope or None, store=False).records()
+    # a camera that counts from one again may have given such a name to a light, which nobody asked for
+    return FrameTable.from_records([*records, *(r for r in more if r["type"] in ("bias", "dark", "flat"))])
 
 
 def _is_near(a: str, b: str, config: Config) -> bool:

@@ -12,8 +12,8 @@ from .config import Config
 from .errors import InputError
 from .io import bayer
 from .io.choice import choose, dark_misfit
-from .io.files import statuses
 from .io.frames import FrameTable, scan
+from .io.listing import still_there
 from .planning import standard
 
 if TYPE_CHECKING:
@@ -61,14 +61,18 @@ def other_masters(
         return None
     inputs = before["calibration"]["inputs"]
     paths = [path for kind, named in inputs.items() if kind not in kinds for path in named]
-    there = statuses(paths)
+    there = still_there(paths)
     gone = [path for path in paths if path not in there]
     if gone:
         raise InputError(
             f"{label}: {len(gone)} of the calibration frames that served it are gone, as {gone[0]}; give frames of "
             "that kind, too"
         )
-    old = _fitting(scan(paths, telescope=config.telescope or None, store=False), light) if paths else []
+    old = (
+        _fitting(scan([*there.values()], telescope=config.telescope or None, store=False), light)
+        if paths
+        else []
+    )
     choice = choose(light, [*new, *old], config)
     idle = sorted(kind for kind in kinds if not getattr(choice, kind))
     if idle:

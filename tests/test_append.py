@@ -1,5 +1,7 @@
 """Append: what is new is measured as it would have been at once; what is not is known; what does not belong is refused."""
 
+import bz2
+import gzip
 import importlib
 import json
 import os
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from damage import edit, empty_sky
 from same_bits import same_bits, same_stores
 from small_nights import DAYS, SMALL, calibrations, lights, stop
@@ -99,6 +102,46 @@ def test_calibration_that_is_missing_is_that_of_a_near_night(nights, store, late
         and not record["calibration"]["missing"]
     )
     assert inputs["bias"] == [str(p) for p in sorted(later.glob("bias*"))]
+
+
+def test_a_calibration_frame_that_is_a_light_now_is_not_asked_for(nights, later, tmp_path):
+    first = Path(shutil.copytree(nights[0], tmp_path / "first"))
+    store = dphot.reduce(first, tmp_path / "y.dphot", workers=0)
+    names = sorted(first.glob("flat*"))
+    shutil.copy(lights(nights[2])[0], names[0])
+    for path in later.glob("flat*"):
+        path.unlink()
+    done = store.append(later, workers=0)
+    assert (done.frames, done.nights) == (5, (DAYS[1],))
+    assert done.records[0]["calibration"]["inputs"]["flat"] == [str(names[1])]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".fz"])
+def test_calibration_that_was_compressed_since_serves_still(nights, later, tmp_path, ending):
+    first = Path(shutil.copytree(nights[0], tmp_path / "first"))
+    store = dphot.reduce(first, tmp_path / "y.dphot", workers=0)
+    packed = [pack(path, ending) for path in sorted(first.glob("flat*"))]
+    for path in later.glob("flat*"):
+        path.unlink()
+    (record,) = store.append(later, workers=0).records
+    assert record["calibration"]["inputs"]["flat"] == packed and not record["calibration"]["missing"]
+    # those of the other kinds are read again under their new names, too
+    for path in sorted(first.glob("bias*")):
+        pack(path, ending)
+    (record,) = dphot.redo(store, DAYS[0], calibration=[*map(str, nights[0].glob("dark*"))], workers=0)
+    assert record["calibration"]["inputs"]["flat"] == packed
+
+
+def pack(path, ending):
+    """Compress a file in its place; gives its new name."""
+    packed = path.with_name(path.name + ending)
+    if ending == ".fz":
+        with fits.open(path) as hdus:
+            fits.CompImageHDU(hdus[0].data, hdus[0].header).writeto(packed)
+    else:
+        packed.write_bytes({".gz": gzip, ".bz2": bz2}[ending].compress(path.read_bytes()))
+    path.unlink()
+    return str(packed)
 
 
 def test_a_new_filter_is_a_new_series(store, later):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..errors import InputError
 from . import files
@@ -18,6 +18,18 @@ _FITS_NAME = re.compile(r"(\.(fits|fit|fts)(\.(gz|bz2|z|fz))?|\.fz|^[^.]+\.(gz|b
 def unpacked(path: str) -> str:
     """The name of a file as it was before it was compressed."""
     return _PACKED.sub("", path)
+
+
+def still_there(paths: Collection[str]) -> dict[str, str]:
+    """Path -> path now, of those of the files that are there, some compressed in their place since."""
+    there = {path: path for path in files.statuses(paths)}
+    names = {
+        unpacked(path) + ending: path
+        for path in paths
+        if path not in there
+        for ending in ("", ".gz", ".bz2", ".Z", ".fz")
+    }
+    return there | {names[name]: name for name in sorted(files.statuses(names))}
 
 
 def list_files(sources: Sequence[str], depth: int | None) -> tuple[dict[str, files.Status], int]:
