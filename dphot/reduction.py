@@ -81,7 +81,8 @@ def reduce(
     nights = kept.plan(source, settled) if source else _planned(frames, settled, progress)
     chain = (*own, *planning.check(nights, settled))
     # A store that is replaced stays as it was until the new one is whole.
-    place = Path(store).with_name(f".{Path(store).name}.reducing") if replacing else store
+    real = Path(store).resolve()  # a link may lead to another disk
+    place = real.with_name(f".{real.name}.reducing") if replacing else store
     created = Store.create(place, root_attributes(nights, settled), overwrite=replacing)
     try:
         if client is not None:

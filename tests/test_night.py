@@ -323,7 +323,12 @@ def test_a_store_is_replaced_only_by_a_whole_one(night_copy, tmp_path):
     assert dphot.open(place).digests("r") == digests
     with pytest.raises(StoreError, match="--overwrite"):
         dphot.reduce(night_copy, place, workers=0)
-    again = dphot.reduce(night_copy, place, workers=0, overwrite=True, max_stars=5)
+    link = tmp_path / "desk" / "link"
+    link.parent.mkdir()
+    link.symlink_to(place)
+    again = dphot.reduce(night_copy, link, workers=0, overwrite=True, max_stars=5)
+    assert link.is_symlink() and list(link.parent.iterdir()) == [link]
+    assert dphot.open(place).photometry["r"].sizes["star"] == 5
     assert again.photometry["r"].sizes["star"] == 5
     assert [p.name for p in tmp_path.glob("*dphot*")] + [p.name for p in tmp_path.glob(".*")] == [
         "kept.dphot"

@@ -31,7 +31,7 @@ def create(path: str, attrs: Mapping[str, Any], overwrite: bool) -> None:
     if repository.is_remote(path):
         _initialise(path, attributes)
         return
-    folder = repository.folder(path)
+    folder = repository.folder(path).resolve()  # of a link what it leads to: the link stays
     # made aside and renamed, so that a crash leaves no half-made store under its name
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     with repository.errors(path):
@@ -39,9 +39,9 @@ def create(path: str, attrs: Mapping[str, Any], overwrite: bool) -> None:
         try:
             _initialise(str(aside), attributes)
             if overwrite and folder.exists():
-                with lock.exclusive(folder, wait=0):
-                    _delete(folder)
-            aside.rename(folder)
+                _swap(folder, aside)
+            else:
+                aside.rename(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -76,11 +76,9 @@ def refuse_existing(path: str, overwrite: bool) -> bool:
 def replace(path: str, by: str) -> None:
     """Put one local store in the place of another (see `Store.replace`)."""
     refuse_existing(path, overwrite=True)
-    folder = repository.folder(path)
+    folder = repository.folder(path).resolve()  # of a link what it leads to: the link stays
     with repository.errors(path):
-        with lock.exclusive(folder, wait=0):
-            _delete(folder)
-        repository.folder(by).rename(folder)
+        _swap(folder, repository.folder(by))
 
 
 def discard(path: str) -> None:
@@ -108,8 +106,10 @@ def _initialise(path: str, attributes: dict[str, Any]) -> None:
     session.commit("Create the store")
 
 
-def _delete(folder: Path) -> None:
-    """Delete a store, first out of the way under another name, so that no half of it is ever found."""
+def _swap(folder: Path, by: Path) -> None:
+    """Put a store in the place of one that nobody writes, and delete this: no half of it is ever found."""
     gone = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(gone)
-    shutil.rmtree(gone)
+    with lock.exclusive(folder, wait=0):
+        folder.rename(gone)
+        by.rename(folder)
+        shutil.rmtree(gone)

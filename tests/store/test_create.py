@@ -37,6 +37,20 @@ def test_overwrite_begins_anew(store, night):
     assert anew.attrs["field"] == "other" and not anew.photometry
 
 
+@pytest.mark.parametrize("how", ["create", "replace"])
+def test_a_link_to_a_store_stays_and_what_it_leads_to_is_overwritten(store, tmp_path, how):
+    link = tmp_path / "desk" / "link.dphot"
+    link.parent.mkdir()
+    link.symlink_to(store.path)
+    if how == "create":
+        Store.create(link, {"field": "other"}, overwrite=True)
+    else:
+        Store.replace(link, by=Store.create(tmp_path / "new.dphot", {"field": "other"}).path)
+    assert link.is_symlink() and Store.open(store.path).attrs["field"] == "other"
+    assert [p.name for p in link.parent.iterdir()] == ["link.dphot"]
+    assert {p.name for p in tmp_path.iterdir()} == {"desk", "field.dphot"}
+
+
 def test_overwrite_waits_for_no_writer(store):
     with store.transaction("busy"), pytest.raises(StoreError, match="is writing to it"):
         Store.create(store.path, {}, overwrite=True)
