@@ -186,7 +186,8 @@ def _stopping() -> Iterator[Event]:
 def _report_name(store: str) -> str:
     """The report beside a store; of one in a bucket, in the working folder."""
     path = Path(store.rstrip("/"))
-    return f"{Path(path.name if is_remote(store) else path).with_suffix('')}.html"
+    name = path.name if is_remote(store) else str(path)
+    return f"{name.removesuffix('.dphot')}.html"  # of a name with dots, as "M 3.g", no more is taken away
 
 
 def pick(store: Store, name: str | None) -> xr.Dataset:

@@ -370,6 +370,19 @@ def test_a_demo_never_replaces_a_folder_that_is_not_its_own(run, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("store", "page"),
+    [
+        ("a/field.dphot", "a/field.html"),
+        ("my.field 1/", "my.field 1.html"),
+        ("M3.g.dphot", "M3.g.html"),
+        ("s3://bucket/of/x.y.dphot", "x.y.html"),
+    ],
+)
+def test_a_report_has_the_stores_whole_name(store, page):
+    assert commands._report_name(store) == page
+
+
 def test_a_report_is_written_beside_the_store(small_store, run, tmp_path):
     store = shutil.copytree(small_store.path, tmp_path / "field.dphot")
     code, out, _ = run("report", store, "--target", 1, "--json")
