@@ -138,9 +138,9 @@ def _check_format(path: str, session: icechunk.Session) -> None:
 
 
 def _instant(when: datetime | str) -> datetime:
-    """An aware instant; UTC unless it says otherwise."""
+    """An instant in UTC, the only zone that Icechunk takes; one that tells no zone is in UTC."""
     try:
         parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
-    except ValueError as error:
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:  # overflow: of the year 1, east of Greenwich
         raise StoreError(f"as_of {when!r} is not a date; write 2026-11-22 or 2026-11-22T03:00") from error
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
 """What a store holds is read back as it was written, or refused: photometry, frames, other groups, history."""
 
 import pickle
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import dask
 import numpy as np
@@ -277,7 +277,10 @@ class TestHistory:
         assert one.metadata["in"] == 5 and np.isnan(one.metadata["rms"])
         assert abs(datetime.now(UTC) - one.time) < timedelta(minutes=5)
         between = one.time + (store.history()[0].time - one.time) / 2
-        for version in ({"tag": "paper"}, {"snapshot": one.id}, {"as_of": between}, {"as_of": str(between)}):
+        here = between.astimezone(timezone(timedelta(hours=2)))
+        instants = [{"as_of": when} for when in (between, str(between), here, here.isoformat())]
+        assert store.at(here.isoformat()).session.snapshot_id == one.id
+        for version in ({"tag": "paper"}, {"snapshot": one.id}, *instants):
             old = Store.open(store.path, **version)
             assert old.photometry["r"].sizes["time"] == 5 and len(old.history()) == 2
             with pytest.raises(StoreError, match="fixed version"):
@@ -294,8 +297,9 @@ class TestHistory:
             Store.open(store.path, snapshot="ABCDEFGHJKMNPQRSTVWX")
         with pytest.raises(StoreError, match="no version of 1999-01-01"):
             Store.open(store.path, as_of="1999-01-01")
-        with pytest.raises(StoreError, match="not a date"):
-            Store.open(store.path, as_of="yesterday")
+        for when in ("yesterday", "0001-01-01T00:00+02:00"):
+            with pytest.raises(StoreError, match="not a date"):
+                Store.open(store.path, as_of=when)
         with pytest.raises(StoreError, match="give one of"):
             Store.open(store.path, tag="a", as_of="2026-01-01")
 
