@@ -307,7 +307,3 @@ def _is_near(a: str, b: str, config: Config) -> bool:
     if not (a and b):
         return False
     return abs((date.fromisoformat(a) - date.fromisoformat(b)).days) <= config.calibration_days
-
-
-# `store.append(...)`: the store lies below what measures frames, and cannot name it.
-Store.append = append  # type: ignore[attr-defined]

@@ -54,6 +54,11 @@ def test_only_what_is_needed_loads(code: str, needed: set[str]):
     assert set(loaded.split()) <= needed
 
 
+def test_an_opened_store_takes_frames_in_a_new_process(small_store, night_copy):
+    code = "import sys, dphot; print(dphot.open(sys.argv[1]).append(sys.argv[2], workers=0))"
+    assert fresh(code, small_store.path, str(night_copy)) == f"<nothing new for {small_store.path}>"
+
+
 def test_a_function_is_never_hidden_by_its_module():
     code = f"""
 import sys, warnings

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 import icechunk
@@ -346,13 +347,7 @@ class Store:
         return health.count(self.session)
 
     def problems(self, done: Callable[[str], None] = lambda place: None) -> Iterator[Problem]:
-        """What is wrong with what the store holds: chunks that cannot be read, variables, the history.
-
-        Parameters
-        ----------
-        done : callable
-            Called with the path of each array when it is read.
-        """
+        """What is wrong with what the store holds; `done` is told the path of each array when it is read."""
         return health.problems(self._repo, self.session, done)
 
     def _writable(self) -> None:
@@ -380,6 +375,10 @@ class Store:
         """
         self._writable()
         return Transaction(self.path, self._repo, message, metadata, wait, done=self.refresh)
+
+    def append(self, frames: Any, /, **options: Any) -> Any:
+        """Append frames: `dphot.append`, which lies above the store, and loads when it is called."""
+        return resolve_name("dphot:append")(self, frames, **options)
 
     def refresh(self) -> None:
         """Show what was committed since the store was opened."""
