@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,6 +81,23 @@ def default_star(obs: xr.Dataset, points: np.ndarray) -> int:
     told = str(obs.attrs.get("target", ""))
     # stars come in order of brightness, and the first may be saturated all night
     return find_star(obs, told) if told else int(np.argmax(points >= PRESENT * points.max()))
+
+
+def star_numbers(name: str, given: Sequence[int], n: int) -> list[int]:
+    """The numbers of stars that a user names, of `n` stars there are.
+
+    Raises
+    ------
+    InputError
+        If they are no integers: a mask, say, would name stars 0 and 1. Or if there is no such star.
+    """
+    try:
+        numbers = [operator.index(np.asarray(star)[()]) for star in given]
+    except TypeError as error:
+        raise InputError(f"{name}: {given!r} is no list of star numbers, as [1, 2, 5]") from error
+    if unknown := [star for star in numbers if not 0 <= star < n]:
+        raise InputError(f"{name}: there are no stars {unknown}; the stars are 0 to {n - 1}")
+    return numbers
 
 
 def _pixel_scale(obs: xr.Dataset) -> float:
@@ -219,15 +237,12 @@ def _candidates(
 ) -> np.ndarray:
     """Which stars may be comparisons: bool (aperture, star)."""
     n = steady.shape[1]
-    named = [*(comparisons or ()), *exclude]
-    unknown = [i for i in named if not 0 <= i < n]
-    if unknown:
-        raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
     if comparisons is not None:
-        use = np.tile(np.isin(np.arange(n), list(comparisons)), (len(steady), 1))
+        named = np.isin(np.arange(n), star_numbers("comparisons", comparisons, n))
+        use = np.tile(named, (len(steady), 1))
     else:
         use = steady.copy()
-    use[:, [*exclude, star]] = False
+    use[:, [*star_numbers("exclude", exclude, n), star]] = False
     if not use.any():
         raise InputError("comparisons: no star is left; name some, or exclude fewer")
     return use

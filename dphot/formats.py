@@ -144,7 +144,8 @@ def export(
     try:
         lc = differential(obs.load(), target, comparisons, aperture, exclude)
     except InputError:
-        if kind in ("csv", "phot") or target is not None or comparisons or exclude or aperture is not None:
+        asked = any(one is not None for one in (target, comparisons, aperture)) or np.size(exclude) > 0
+        if kind in ("csv", "phot") or asked:
             raise
         lc = obs  # of a frame or two there is no light curve, and nobody asked for one
     write: dict[str, Callable[[Path], Any]] = {

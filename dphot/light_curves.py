@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from .differential import default_star, find_star
+from .differential import default_star, find_star, star_numbers
 from .errors import InputError
 from .fluxes import EMPTY, Fluxes, gain_of_stars, nights_of
 from .kernels import crowding, nightly
@@ -183,14 +183,11 @@ def _candidates(
 ) -> np.ndarray:
     """Which stars may be comparisons (bool for each star); those that are `spoilt` only where they are named."""
     n = points.shape[1]
-    unknown = [i for i in (*(comparisons or ()), *exclude) if not 0 <= i < n]
-    if unknown:
-        raise InputError(f"comparisons: there are no stars {unknown}; the stars are 0 to {n - 1}")
     mine = points[points[:, star] > 0]  # nights in which the target is measured
     use = ~spoilt & (mine.sum(axis=0) >= PRESENT * max(mine[:, star].sum(), 1))
     if comparisons is not None:
-        use = np.isin(np.arange(n), list(comparisons))
-    use[[star, *exclude]] = False
+        use = np.isin(np.arange(n), star_numbers("comparisons", comparisons, n))
+    use[[star, *star_numbers("exclude", exclude, n)]] = False
     if not use.any():
         raise InputError("comparisons: no star is left; name some, or exclude fewer")
     return use

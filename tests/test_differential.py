@@ -1,7 +1,10 @@
 """Differential photometry of measured frames: what was put in comes back, and wrong requests are named."""
 
+import re
+
 import numpy as np
 import pytest
+import xarray as xr
 from grid_field import grid_simulation
 
 import dphot
@@ -126,6 +129,23 @@ def test_a_sky_position_needs_a_wcs(tmp_path):
 def test_wrong_requests_are_named(obs, request_, message):
     with pytest.raises(InputError, match=message):
         dphot.differential(obs[0], **request_)
+
+
+@pytest.mark.parametrize("as_", [tuple, np.array, xr.DataArray, lambda stars: np.array(stars, np.uint8)])
+def test_stars_are_named_by_any_sequence_of_integers(obs, as_):
+    expected = dphot.differential(obs[0], 0, comparisons=[1, 2, 3, 4], exclude=[2])
+    found = dphot.differential(obs[0], 0, comparisons=as_([1, 2, 3, 4]), exclude=as_([2]))
+    assert sorted(found.attrs["comparisons"]) == [1, 3, 4]
+    xr.testing.assert_identical(found, expected)
+
+
+@pytest.mark.parametrize("option", ["comparisons", "exclude"])
+@pytest.mark.parametrize(
+    "stars", [[True, 2], np.ones(25, bool), "12", 3, np.array(3), [1.5], [2.0], [[1, 2]], [None]]
+)
+def test_what_is_no_list_of_stars_is_named(obs, option, stars):
+    with pytest.raises(InputError, match=rf"{option}: {re.escape(repr(stars))} is no list of star numbers"):
+        dphot.differential(obs[0], 0, **{option: stars})
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

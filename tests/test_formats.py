@@ -156,7 +156,9 @@ def test_what_is_too_short_for_a_light_curve_is_exported_without_one(small_store
         np.testing.assert_array_equal(ds.flux, two.flux)
         assert "diff_flux" not in ds
     assert len(pd.read_parquet(tmp_path / "two.parquet")) == two.flux.size
-    for name, options in (("two.csv", {}), ("target.nc", {"target": 1})):
+    named = {"comparisons": np.array([1, 2])}, {"exclude": np.array([1, 2])}
+    asked = ("two.csv", {}), ("target.nc", {"target": 1}), *((f"{min(one)}.nc", one) for one in named)
+    for name, options in asked:
         with pytest.raises(InputError, match="a light curve needs three"):
             dphot.export(small_store, two, tmp_path / name, **options)
         assert not (tmp_path / name).exists()

@@ -67,7 +67,8 @@ def test_offsets_of_the_nights_can_be_taken_off(two_nights):
 
 
 def test_choices(two_nights):
-    lc = dphot.light_curve(two_nights.path, target=1, aperture=7, comparisons=[0, 3, 4], exclude=[3])
+    named = {"comparisons": np.array([0, 3, 4]), "exclude": np.array([3])}
+    lc = dphot.light_curve(two_nights.path, target=1, aperture=7, **named)
     assert int(lc.aperture[0]) == 7 and sorted(lc.attrs["comparisons"]) == [0, 4]
     np.testing.assert_array_equal(
         lc.flux.values[:, 0], next(iter(two_nights.photometry.values())).flux.values[:, 7]
@@ -90,7 +91,7 @@ def test_a_star_that_saturates_all_night_is_named(two_nights, tmp_path):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"target": 999}, "no star 999"), ({"aperture": 99}, "no aperture 99"), ({"filter": "z"}, "holds"),
-    ({"comparisons": [999]}, "no stars"), ({"comparisons": [0], "target": 0}, "no star is left"),
+    ({"comparisons": [999]}, "no stars"), ({"exclude": [True]}, r"exclude: \[True\] is no list"), ({"comparisons": [0], "target": 0}, "no star is left"),
 ])  # fmt: skip
 def test_what_is_not_there(two_nights, options, message):
     with pytest.raises(InputError, match=message):
