@@ -1,5 +1,8 @@
 """What is done to one frame, on images whose answer is known."""
 
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +111,29 @@ def test_steps_are_loaded_by_name():
     for wrong in ("numpy:nothing", "nowhere:f", "numpy", "numpy:pi", 3):
         with pytest.raises(InputError, match="steps: "):
             load_steps([wrong])
+
+
+def test_the_module_of_a_step_may_lie_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "helps_here.py").write_text("FACTOR = 2\n")
+    (tmp_path / "step_here.py").write_text(
+        "from helps_here import FACTOR\ndef clean(image, record):\n    return FACTOR * image\n"
+    )
+    (tmp_path / "lacks.py").write_text("import not_there\n")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    (step,) = load_steps(["step_here:clean"])
+    assert step.__name__ == "clean" and sys.path == before
+    with pytest.raises(
+        InputError, match=rf"no module nowhere, neither in the working folder \({tmp_path}\) nor"
+    ):
+        load_steps(["nowhere.deep:clean"])
+    with pytest.raises(InputError, match="ModuleNotFoundError: No module named 'not_there'"):
+        load_steps(["lacks:clean"])
+    # a worker's process, which may work in another folder
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer)(21, {}))"
+    command = [sys.executable, "-P", "-c", code]
+    there = subprocess.run(command, input=pickle.dumps(step), capture_output=True, cwd="/", check=True)
+    assert int(there.stdout) == 42
 
 
 def test_a_shifted_frame_is_aligned_and_measured():
