@@ -92,11 +92,9 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _where(parser: argparse.ArgumentParser) -> None:
+def _where(parser: argparse.ArgumentParser, usual: str = "[one a core]; 0: none") -> None:
     group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--workers", type=_count, metavar="N", help="processes of a local cluster [one a core]; 0: none"
-    )
+    group.add_argument("--workers", type=_count, metavar="N", help=f"processes of a local cluster {usual}")
     group.add_argument(
         "--scheduler", metavar="ADDRESS", help="a Dask scheduler that is running, tcp://host:8786"
     )
@@ -205,7 +203,7 @@ def build() -> argparse.ArgumentParser:
             f"--{name}", type=float, default=minutes, metavar="MIN", help=f"{about} [{minutes:g}]"
         )
     sub.add_argument("--poll", type=float, default=5.0, metavar="S", help="seconds from look to look [5]")
-    _where(sub)
+    _where(sub, "[0: none, all is done in this process]")
     _settings(sub)
 
     sub = add("differential", "the light curve of a target", epilog=FLAGS)

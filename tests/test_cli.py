@@ -224,6 +224,14 @@ def test_every_setting_is_an_option_with_its_text(capsys):
     assert "Sky position of the field" in out and "[0.1,0.35,0.6,...,7.85]" in out
 
 
+@pytest.mark.parametrize(("command", "default"), [("append", "one a core"), ("watch", "0: none")])
+def test_the_help_tells_how_many_processes_there_are_by_default(command, default, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"processes of a local cluster [{default}" in told
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -370,17 +378,13 @@ def test_a_demo_never_replaces_a_folder_that_is_not_its_own(run, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-@pytest.mark.parametrize(
-    ("store", "page"),
-    [
-        ("a/field.dphot", "a/field.html"),
-        ("my.field 1/", "my.field 1.html"),
-        ("M3.g.dphot", "M3.g.html"),
-        ("s3://bucket/of/x.y.dphot", "x.y.html"),
-    ],
-)
-def test_a_report_has_the_stores_whole_name(store, page):
-    assert commands._report_name(store) == page
+def test_a_report_has_the_stores_whole_name():
+    pages = {
+        "a/field.dphot": "a/field.html",
+        "my.field 1/": "my.field 1.html",
+        "s3://bucket/of/x.y.dphot": "x.y.html",
+    }
+    assert [commands._report_name(store) for store in pages] == [*pages.values()]
 
 
 def test_a_report_is_written_beside_the_store(small_store, run, tmp_path):
