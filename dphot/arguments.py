@@ -285,7 +285,7 @@ def _upkeep(add_to: Callable[..., argparse.ArgumentParser]) -> None:
         "measure a night again from the frames that the store keeps, with other settings or calibration",
     )
     sub.add_argument("store")
-    sub.add_argument("night", help="2026-11-22")
+    sub.add_argument("night", help="2026-11-22, or unknown: of frames that tell no time")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                      help=f"a setting that changes, any of {', '.join(FREE_IN_REDO)}")  # fmt: skip
     sub.add_argument("--calibration", nargs="+", default=None, metavar="FOLDER",

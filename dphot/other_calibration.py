@@ -53,7 +53,7 @@ def other_masters(
     InputError
         If frames given do not serve, or files of the other kinds, of which the masters are made, too, are gone.
     """
-    label = f"night {before['night']}, filter {before['filter']!r}"
+    label = f"night {before['night'] or 'unknown'}, filter {before['filter']!r}"
     light = standard([r for r in lights if not r["error"]])
     new = [r for r in _fitting(given, light) if r["type"] != "flat" or r["filter"] in ("", light["filter"])]
     kinds = {r["type"] for r in new}

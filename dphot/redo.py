@@ -60,7 +60,7 @@ def redo(
     store : Store or path
         The store; a `Store` given shows the new state afterwards.
     night : str
-        The night, as ``"2026-11-22"``.
+        The night, as ``"2026-11-22"``; ``"unknown"``: that of frames which tell no time.
     workers, scheduler, client
         Where to run, as for `dphot.reduce`.
     steps : sequence of callable or str
@@ -100,6 +100,7 @@ def redo(
         table = calibration
     else:
         table = scan(calibration, telescope=opened.attrs["config"]["telescope"] or None)
+    night = "" if night == "unknown" else night
     rest = own, table, wait, progress or Progress(), settings
     with readable(opened.path, opened.session):
         if client is None:
@@ -119,10 +120,11 @@ def _redo(
     settings: dict[str, Any],
 ) -> list[Record]:
     what = "measured again" if calibration is None else "calibrated and measured again"
-    with store.transaction(f"night {night}, {what}", {"night": night}, wait) as tx:
+    named = night or "unknown"  # of frames that tell no time
+    with store.transaction(f"night {named}, {what}", {"night": night}, wait) as tx:
         before = tx.read_night(night)
         if before is None:
-            nights = ", ".join(record["night"] for record in store.nights) or "none"
+            nights = ", ".join(record["night"] or "unknown" for record in store.nights) or "none"
             raise InputError(f"{store.path}: there is no night {night!r}; the nights are {nights}")
         frames = {kept.filter: kept for kept in repairs.stored_frames(tx.fork) if kept.night == night}
         series, renewed = [], list[bool]()
@@ -133,12 +135,12 @@ def _redo(
             kept = of_night.readable(store.path, tx.base) if of_night is not None else []
             if not any(not one["error"] for one in kept):
                 raise InputError(
-                    f"{store.path}: it keeps no raw frames of {night}, filter {record['filter']!r}: reduce its files "
-                    "into another store"
+                    f"{store.path}: it keeps no raw frames of night {named}, filter {record['filter']!r}: reduce its "
+                    "files into another store"
                 )
             other = None if calibration is None else other_masters(record, kept, calibration, config, client)
             renewed.append(other is not None)
-            with progress.bar(f"{night} {record['filter']} photometry", len(kept)) as bar:
+            with progress.bar(f"{named} {record['filter']} photometry", len(kept)) as bar:
                 series.append(_measure(tx, record, kept, config, chain, client, bar, other))
         if calibration is not None and not any(renewed):
             filters = ", ".join(repr(record["filter"]) for record in series)

@@ -98,7 +98,7 @@ def redo(arguments: argparse.Namespace) -> Result:
         wait=arguments.wait, progress=progress(arguments), **settings,
     )  # fmt: skip
     lines = [
-        f"{r['night']} {r['filter']}: {r['frames_used']} of {r['frames']} frames measured again"
+        f"{r['night'] or 'unknown night'} {r['filter']}: {r['frames_used']} of {r['frames']} frames measured again"
         for r in records
     ]
     say(arguments, "\n".join([*lines, *shortcoming_lines(records)]))

@@ -11,7 +11,7 @@ from damage import edit
 from same_bits import same_bits
 
 import dphot
-from dphot import simulate
+from dphot import cli, simulate
 from dphot.changes import change_lines, diff
 from dphot.errors import InputError
 from dphot.flags import FrameFlag
@@ -54,6 +54,20 @@ def test_what_cannot_be_changed_for_one_night(store):
     with pytest.raises(InputError, match=f"no night '1999-01-01'; the nights are {night}"):
         dphot.redo(store, "1999-01-01", workers=0)
     assert len(store.history()) == 2
+
+
+def test_the_night_of_frames_without_a_time_is_named_unknown(night_copy, tmp_path, capsys):
+    for path in night_copy.glob("light*"):
+        edit(path, DATE_OBS=None, JD=None)
+    store = dphot.reduce(night_copy, tmp_path / "field.dphot", workers=0)
+    assert [record["night"] for record in store.nights] == [""]
+    with pytest.raises(InputError, match="no night '1999-01-01'; the nights are unknown"):
+        dphot.redo(store, "1999-01-01", workers=0)
+    assert cli.main(["redo", store.path, "unknown", "--workers", "0", "--set", "annulus=6,9"]) == 0
+    assert "unknown night r: 8 of 8 frames measured again" in capsys.readouterr().out
+    store.refresh()
+    assert store.nights[0]["series"][0]["redone"] and len(store.nights) == 1
+    assert store.history()[0].message == "night unknown, measured again"
 
 
 def brighter(image, record):
