@@ -7,7 +7,7 @@ says ``complete`` only with the last step.
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -300,7 +300,7 @@ class _Night:
         """Photometry, stack and record of some frames, together with those that the night has already."""
         assert self.reference is not None
         goes_on = series.filter in self.before or series.filter in self.records
-        self._supersede(dict(zip(ds.path.values.astype(str), ds.digest.values.astype(str), strict=True)))
+        self._supersede(ds)
         self.tx.append_photometry(series.filter, ds)
         rows = self._judged_again(series) if goes_on else ds
         if stacks:
@@ -311,11 +311,11 @@ class _Night:
             step_names(self.steps), self.before.get(series.filter),
         )  # fmt: skip
 
-    def _supersede(self, digests: Mapping[str, str]) -> None:
+    def _supersede(self, ds: xr.Dataset) -> None:
         """Take out what earlier commits hold of files that could not be read then: now they have come anew."""
         for records in (self.before, self.records):
             for name, record in records.items():
-                for path in (gone := self.tx.supersede(name, self.night, digests)):
+                for path in (gone := self.tx.supersede(name, self.night, ds)):
                     self.progress.say(f"{path}: takes the place of what could not be read")
                 if gone:
                     dropped = record["frames_dropped"]

@@ -188,8 +188,8 @@ def test_a_header_that_is_edited_after_its_frame_was_measured_makes_no_second_fr
     assert "another file" in problem.what and str(first) in str(problem)
 
 
-def pack(path):
-    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+def pack(path, data=None):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(data or path.read_bytes()))
 
 
 def test_a_file_that_is_compressed_is_the_same_frame(first, store, later, tmp_path, capsys):
@@ -271,6 +271,29 @@ def test_a_frame_without_a_time_is_known_by_its_pixels(store, later):
     store.append(later, workers=0)
     edit(path, OBSERVER="A. N. Other")
     assert store.append(later, workers=0).frames == 0
+
+
+def test_a_file_that_comes_whole_and_compressed_takes_the_place_of_its_half(store, later):
+    one, two = lights(later)[1:3]
+    whole = {path: path.read_bytes() for path in (one, two)}
+    for path in whole:
+        path.write_bytes(whole[path][:20000])
+    store.append(later, workers=0)
+    # two halves are no copies of each other, and stay
+    two.with_name(f"{two.name}.gz").write_bytes(gzip.compress(whole[two])[:15000])
+    pack(one, whole[one])
+    one.unlink()
+    assert store.append(later, workers=0).frames == 2
+    rows = store.photometry["r"].load().isel(time=slice(5, None))
+    lost = {Path(p).name for p in rows.path.values[rows.frame_flags.values != 0]}
+    assert rows.sizes["time"] == 6 and lost == {two.name, f"{two.name}.gz"}
+    assert store.nights[1]["series"][0]["frames"] == 6 and store.append(later, workers=0).frames == 0
+    # the half that stays beside its whole is known as that exposure
+    pack(two, whole[two])
+    assert store.append(later, workers=0).frames == 1
+    rows = store.photometry["r"].load().isel(time=slice(5, None))
+    assert rows.sizes["time"] == 5 and not rows.frame_flags.values.any()
+    assert store.append(later, workers=0).frames == 0 and check(store)[0] == []
 
 
 def test_a_file_that_becomes_whole_after_it_was_listed_is_measured_next_time(nights, store, later, tmp_path):

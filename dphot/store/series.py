@@ -14,6 +14,7 @@ import zarr
 from .. import schema
 from ..errors import StoreError
 from ..flags import FrameFlag
+from ..io.listing import unpacked
 from . import encodings, layout, links
 from .writing import extend
 
@@ -100,15 +101,20 @@ def amend(root: zarr.Group, filter: str, ds: xr.Dataset) -> None:
         arrays[name].oindex[rows[order]] = encodings.encode(name, ds.variables[name])[0][order]
 
 
-def supersede(root: zarr.Group, filter: str, night: str, digests: Mapping[str, str]) -> list[str]:
+def supersede(root: zarr.Group, filter: str, night: str, ds: xr.Dataset) -> list[str]:
     """Take out the rows of files that could not be read (see `Transaction.supersede`)."""
     group: Any = root.get(layout.photometry_group(filter))
     if group is None:
         return []
+    new = list(zip(*(ds[k].values.tolist() for k in ("path", "digest", "frame_flags")), strict=True))
+    digests = {path: digest for path, digest, _ in new}
+    # under its name before or after it was compressed only where it can be read: of two halves each has its row
+    whole = {unpacked(path): digest for path, digest, flags in new if not flags & FrameFlag.UNREADABLE}
     columns = (np.asarray(group[k][:]).tolist() for k in ("path", "digest", "night", "frame_flags"))
     old = [
         row for row, (path, digest, of, flags) in enumerate(zip(*columns, strict=True))
-        if digests.get(path, digest) != digest and of == night and flags & FrameFlag.UNREADABLE
+        if digests.get(path, whole.get(unpacked(path), digest)) != digest
+        and of == night and flags & FrameFlag.UNREADABLE
     ]  # fmt: skip
     if not old:
         return []

@@ -336,14 +336,14 @@ class Transaction:
         with repository.errors(self.path, f"photometry in {filter!r}"):
             series.amend(self.root, filter, ds)
 
-    def supersede(self, filter: str, night: str, digests: Mapping[str, str]) -> list[str]:
+    def supersede(self, filter: str, night: str, ds: xr.Dataset) -> list[str]:
         """Take out frames of a night that could not be read, whose files have come anew; returns those files.
 
-        `digests` are those of the new files, by path: what has the same is the same file, in another channel of a
-        colour camera, say, and stays.
+        `ds` are the rows of the new files: what has the digest of one is the same file, in another channel of a colour
+        camera, say, and stays.
         """
         with repository.errors(self.path, f"frames of {night}"):
-            return series.supersede(self.root, filter, night, digests)
+            return series.supersede(self.root, filter, night, ds)
 
     def _judge(self, filter: str, ds: xr.Dataset) -> None:
         """Judge the comparison stars anew, with some rows that are new."""
