@@ -19,7 +19,7 @@ from .identity import written_since
 from .io.frames import FrameTable, scan
 from .io.listing import still_there
 from .night_record import step_names, telescope_digest
-from .other_field import OtherField
+from .other_field import OtherField, together
 from .progress import Progress
 from .store import ConflictError, Holdings, Store, readable
 
@@ -102,7 +102,8 @@ def append(
     ------
     InputError
         If there are no lights; if a setting differs from the store's; or (`OtherField`) if a night, or what
-        comes late of one, shows another field, with the numbers: none of those frames is stored.
+        comes late of one, shows another field, or one of its filters is of another size, binning or gain, with the
+        numbers: none of those frames is stored, all others are.
     BucketError
         If the bucket of the frames cannot be reached or read.
     StoreError
@@ -153,7 +154,8 @@ def commit_nights(
     NoReference
         If the store has no reference, and no frame of any night can be it.
     OtherField
-        If nights show another field; all others are committed.
+        If nights show another field, or they or some of their filters are of another size, binning or gain than the
+        reference; all others are committed.
 
     Whatever error it is, its `committed` names the nights that were committed.
     """
@@ -181,6 +183,7 @@ def commit_nights(
                     wait=wait,
                 )
                 done.append(committed)
+                refused += committed.refused
                 base = committed.base
             except NoReference as error:
                 # A clouded first night must not cost the others: one of them brings the reference, and it comes last.
@@ -197,7 +200,7 @@ def commit_nights(
                 progress.say("another writer committed first; the night is done again on what it left")
                 waiting.insert(0, tonight)
         if refused:
-            raise OtherField("\n".join(str(error) for error in refused))
+            raise together(refused)
     except DphotError as error:
         error.committed = _appended(store, done).nights
         raise

@@ -33,6 +33,7 @@ from .kept import choice_of
 from .lineage import commit_facts
 from .memory import check_memory
 from .night_record import LOST, ROWS, series_record, settings_of, step_names
+from .other_field import OtherField
 from .planning import NightSeries
 from .progress import Bar, Progress
 from .store import Store, Transaction
@@ -62,6 +63,8 @@ class Committed:
     """Those of them that could be measured."""
     base: str
     """Identity of the commit that the other nights are planned for: of an earlier one, where others wrote meanwhile."""
+    refused: list[OtherField]
+    """Of the filters that do not belong to the store: why."""
 
 
 def run(
@@ -107,7 +110,8 @@ def run(
     NoReference
         If the store has no reference, and no frame of the night can be it; nothing is written.
     OtherField
-        If the frames show another field than the store's; nothing is written.
+        If the frames show another field than the store's, or those of all filters are of another camera; nothing is
+        written.
     """
     for series in nights:
         check_memory(series.light, config, client)
@@ -120,21 +124,17 @@ def run(
         if nights:
             work.run(nights)
     records = [work.records[name] for name in sorted(work.records)]
-    return Committed(records, work.measured, work.aligned, base if others else tx.snapshot or tx.base)
+    base = base if others else tx.snapshot or tx.base
+    return Committed(records, work.measured, work.aligned, base, work.refused)
 
 
 class _Night:
     """One night in work, in an open transaction."""
 
     def __init__(
-        self,
-        night: str,
-        tx: Transaction,
-        config: Config,
-        client: Client | None,
-        progress: Progress,
+        self, night: str, tx: Transaction, config: Config, client: Client | None, progress: Progress,
         steps: tuple[Step, ...],
-    ):
+    ):  # fmt: skip
         self.night, self.tx, self.given = night, tx, (config, steps)
         self.config, self.steps = self.given
         """Those of the filter in work."""
@@ -148,6 +148,7 @@ class _Night:
         self.records: dict[str, Record] = {}
         self.unaligned: list[other_field.Suspect] = []
         self.superseded: set[str] = set()
+        self.refused: list[OtherField] = []
         self.measured = self.aligned = 0
         self.committed = clock.monotonic()
 
@@ -160,6 +161,10 @@ class _Night:
             series = waiting.pop(0)
             try:
                 self._run_series(series)
+            except OtherField as error:
+                self.refused.append(error)
+                if len(self.refused) == len(nights):
+                    raise other_field.together(self.refused) from error
             except NoReference:
                 failed += 1
                 if failed == len(nights):
@@ -168,7 +173,7 @@ class _Night:
             if waiting and self._is_due():
                 self._step()
         if reason := self._another_field():
-            raise other_field.OtherField(reason)
+            raise OtherField(reason)
         self._write_record(complete=True)
 
     def _run_series(self, series: NightSeries) -> None:
@@ -290,13 +295,8 @@ class _Night:
         return rows, stack
 
     def _write(
-        self,
-        series: NightSeries,
-        ds: xr.Dataset,
-        stacks: Sequence[Stack],
-        masters: xr.Dataset,
-        elapsed: float,
-    ) -> None:
+        self, series: NightSeries, ds: xr.Dataset, stacks: Sequence[Stack], masters: xr.Dataset, elapsed: float
+    ) -> None:  # fmt: skip
         """Photometry, stack and record of some frames, together with those that the night has already."""
         assert self.reference is not None
         goes_on = series.filter in self.before or series.filter in self.records

@@ -41,7 +41,12 @@ FAR = 1.0
 
 
 class OtherField(InputError):
-    """The frames of a night show another field than the store's."""
+    """Frames of a night show another field than the store's, or on other pixels: of another size, binning or gain."""
+
+
+def together(refused: Sequence[OtherField]) -> OtherField:
+    """One error that says what each says."""
+    return OtherField("\n".join(map(str, refused)))
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,12 @@ def check_camera(light: Record, reference: xr.Dataset, config: Config, label: st
 
     Raises
     ------
-    InputError
+    OtherField
         With both values.
     """
     shape, own = trimmed_shape(light), tuple(reference.attrs["shape"])
     if shape != own:
-        raise InputError(
+        raise OtherField(
             f"{label}: frames of {shape[1]}x{shape[0]} px (binned {light['xbinning']}x{light['ybinning']}), "
             f"the store's reference has {own[1]}x{own[0]}: reduce another size or binning into a store of its own"
         )
@@ -80,13 +85,13 @@ def check_camera(light: Record, reference: xr.Dataset, config: Config, label: st
     binning = [int(light["xbinning"]), int(light["ybinning"])]
     known_binning = list(reference.attrs.get("binning", binning))
     if binning != known_binning:
-        raise InputError(
+        raise OtherField(
             f"{label}: {light['path']} is binned {_by(binning)}, the store's reference {_by(known_binning)}: "
             "reduce another binning into a store of its own"
         )
     gain, known = float(light["gain"]), float(reference.attrs.get("gain", np.nan))
     if not config.gain and np.isfinite([gain, known]).all() and not np.isclose(gain, known, rtol=0.01):
-        raise InputError(
+        raise OtherField(
             f"{label}: a gain of {gain:g} e-/ADU, the store's is {known:g}: reduce another setting of the camera "
             "into a store of its own"
         )

@@ -176,6 +176,48 @@ def test_another_binning_or_gain_is_refused(store, later, change, words):
     assert all(word in str(error.value) for word in words) and n_commits(store) == before
 
 
+def binned(folder, names="*.fits"):
+    """Bin the pixels of some frames 2x2."""
+    for path in folder.glob(names):
+        edit(
+            path,
+            lambda a: a.reshape(a.shape[0] // 2, 2, -1, 2).mean((1, 3)).astype(a.dtype),
+            XBINNING=2,
+            YBINNING=2,
+        )
+
+
+def test_a_night_in_another_binning_costs_no_other(nights, store, later):
+    binned(later)
+    for frames in (5, 0):  # and again, when the same folders are given again
+        with pytest.raises(
+            other_field.OtherField, match=f"^{DAYS[1]} r: frames of 64x64 px .binned 2x2"
+        ) as error:
+            store.append([later, nights[2]], workers=0)
+        assert error.value.committed == ((DAYS[2],) if frames else ())
+        store.refresh()
+        assert [n["night"] for n in store.nights] == [DAYS[0], DAYS[2]]
+
+
+def test_a_new_store_of_nights_in_two_binnings_is_of_the_first(nights, later, tmp_path):
+    binned(later)
+    with pytest.raises(other_field.OtherField, match=f"^{DAYS[1]} r: frames of 64x64 px") as error:
+        dphot.reduce([nights[0], later, nights[2]], tmp_path / "new.dphot", workers=0)
+    assert error.value.committed == (DAYS[0], DAYS[2])
+    assert [n["night"] for n in dphot.open(tmp_path / "new.dphot").nights] == [DAYS[0], DAYS[2]]
+
+
+def test_a_filter_in_another_binning_costs_no_other(store, later):
+    for path in lights(later)[:2]:
+        edit(path, FILTER="g")
+        binned(later, path.name)
+    with pytest.raises(other_field.OtherField, match=f"^{DAYS[1]} g: frames of 64x64 px") as error:
+        store.append(later, workers=0)
+    assert error.value.committed == (DAYS[1],)
+    store.refresh()
+    assert [(r["filter"], r["frames_used"]) for r in store.nights[1]["series"]] == [("r", 3)]
+
+
 def test_a_reference_that_tells_no_binning_refuses_none(store, later):
     """As those of older stores."""
     with store.transaction("as it was written once") as tx:
