@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from .identity import written_since
 from .io.frames import FrameTable, scan
 from .io.listing import still_there
 from .night_record import step_names, telescope_digest
-from .other_field import OtherField, together
+from .other_field import OtherField, other_camera, together
 from .progress import Progress
 from .store import ConflictError, Holdings, Store, readable
 
@@ -117,10 +118,15 @@ def append(
         progress = progress or Progress()
         table = frames if isinstance(frames, FrameTable) else scan(frames, telescope=config.telescope or None)
         config = _of_the_stores_object(table, opened, config, progress)
+        misfit = None
+        if opened.nights:
+            misfit = partial(other_camera, reference=opened.reference, config=config)
+            table = _of_the_stores_camera(table, opened, config, progress)
         held = opened.holdings()
-        nights = planning.plan(table, config, held)
+        nights = planning.plan(table, config, held, misfit)
         if any(series.choice.missing for series in nights):
-            nights = planning.plan(_with_known_calibration(table, nights, opened, config), config, held)
+            more = _with_known_calibration(table, nights, opened, config)
+            nights = planning.plan(more, config, held, misfit)
         _tell_changed(table, nights, held, progress)
         if not nights:
             progress.say(f"{opened.path}: holds all these frames already; nothing to do")
@@ -282,6 +288,29 @@ def _of_the_stores_object(table: FrameTable, store: Store, config: Config, progr
     others = ", ".join(sorted(objects - {name}))
     progress.say(f"the lights of {name!r} are taken; those of {others} are left out")
     return config.patch(object=name)
+
+
+def _of_the_stores_camera(table: FrameTable, store: Store, config: Config, progress: Progress) -> FrameTable:
+    """Without the lights of another camera in nights that have some of the store's, as a guider's among them.
+
+    A night that has none may be of the same camera under another name: its size and its stars tell.
+    """
+    records = table.to_pandas().to_dict("records")
+    # older references name no camera
+    own = {"telescope": store.attrs.get("telescope", ""), "camera": store.reference.attrs.get("camera", "")}
+    for key, name in own.items():
+        lights = [r for r in records if r["type"] == "light" and config.object in ("", r["object"])]
+        nights = {r["night"] for r in lights if name and r[key] == name}
+        others = [r for r in lights if r[key] not in ("", name) and r["night"] in nights]
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            progress.say(
+                f"left out, of another {key} than the store's {name!r}: {others[0]['path']} ({others[0][key]!r}){more}"
+                "; where it is the same, give both one name in a telescope file"
+            )
+            left_out = {r["path"] for r in others}
+            records = [r for r in records if r["path"] not in left_out]
+    return table if len(records) == len(table) else FrameTable.from_records(records)
 
 
 def _with_known_calibration(

@@ -75,26 +75,30 @@ def check_camera(light: Record, reference: xr.Dataset, config: Config, label: st
     OtherField
         With both values.
     """
+    if misfit := other_camera(light, reference, config):
+        raise OtherField(f"{label}: {misfit} into a store of its own")
+
+
+def other_camera(light: Record, reference: xr.Dataset, config: Config) -> str:
+    """What tells that a frame is of another size, binning or gain than the reference; empty where it is not."""
     shape, own = trimmed_shape(light), tuple(reference.attrs["shape"])
     if shape != own:
-        raise OtherField(
-            f"{label}: frames of {shape[1]}x{shape[0]} px (binned {light['xbinning']}x{light['ybinning']}), "
-            f"the store's reference has {own[1]}x{own[0]}: reduce another size or binning into a store of its own"
+        return (
+            f"frames of {shape[1]}x{shape[0]} px (binned {light['xbinning']}x{light['ybinning']}), "
+            f"the store's reference has {own[1]}x{own[0]}: reduce another size or binning"
         )
     # of another binning, cut to as many pixels, each shows another piece of the sky; older references tell none
     binning = [int(light["xbinning"]), int(light["ybinning"])]
     known_binning = list(reference.attrs.get("binning", binning))
     if binning != known_binning:
-        raise OtherField(
-            f"{label}: {light['path']} is binned {_by(binning)}, the store's reference {_by(known_binning)}: "
-            "reduce another binning into a store of its own"
+        return (
+            f"{light['path']} is binned {_by(binning)}, the store's reference {_by(known_binning)}: "
+            "reduce another binning"
         )
     gain, known = float(light["gain"]), float(reference.attrs.get("gain", np.nan))
     if not config.gain and np.isfinite([gain, known]).all() and not np.isclose(gain, known, rtol=0.01):
-        raise OtherField(
-            f"{label}: a gain of {gain:g} e-/ADU, the store's is {known:g}: reduce another setting of the camera "
-            "into a store of its own"
-        )
+        return f"a gain of {gain:g} e-/ADU, the store's is {known:g}: reduce another setting of the camera"
+    return ""
 
 
 def _by(binning: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os.path import basename
 from typing import Any
@@ -62,7 +62,12 @@ class NightSeries:
         return sum(not r["error"] for r in self.lights)
 
 
-def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> list[NightSeries]:
+def plan(
+    table: FrameTable,
+    config: Config,
+    held: Holdings | None = None,
+    misfit: Callable[[Record], str] | None = None,
+) -> list[NightSeries]:
     """What will be reduced, night by night.
 
     Parameters
@@ -73,6 +78,9 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
         `object` and `filter` select lights.
     held : Holdings, optional
         The frames that a store holds; only nights with others are planned.
+    misfit : callable, optional
+        Of a store that has nights: what tells that a light is of another size, binning or gain. Where lights of a night
+        are of the store's, all others are the odd ones, however many.
 
     Returns
     -------
@@ -82,7 +90,8 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
     Raises
     ------
     InputError
-        If there are no lights, or they show several targets, telescopes or cameras and none is selected.
+        If there are no lights, or they (with `misfit`: those of a night) show several targets, telescopes or cameras
+        and none is selected.
     CalibrationError
         Under `Config.strict`, if a bias, dark or flat is missing.
     """
@@ -94,7 +103,7 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
     lights = [r for r in lights if config.object in ("", r["object"])]
     if not lights or (held is None and all(r["error"] for r in lights)):
         raise InputError(_no_lights(records, config))
-    _check_one_field(lights)
+    _check_one_field(lights, nightly=misfit is not None)
     lights, unread = _place(lights, known, [r for r in records if r["error"] and r["type"] != "light"])
     calibrations = [r for r in known if r["type"] in ("bias", "dark", "flat")]
     new = lights if held is None else unheld(lights, held)
@@ -109,7 +118,8 @@ def plan(table: FrameTable, config: Config, held: Holdings | None = None) -> lis
     for (night, name), group in sorted(groups.items()):
         if fresh.isdisjoint((name, r["path"]) for r in group):
             continue
-        light = standard([r for r in group if not r["error"]] or group)
+        good = [r for r in group if not r["error"]] or group
+        light = standard([r for r in good if misfit is not None and not misfit(r)] or good)
         fitting = [
             bayer.channel(r, light["channel"], light["bayer"]) if light["channel"] else r
             for r in calibrations
@@ -180,14 +190,18 @@ def _no_lights(records: Sequence[Record], config: Config) -> str:
     return f"no light frames{chosen and ' of '}{chosen} among {len(records)} files ({found}{first}); {cure}"
 
 
-def _check_one_field(lights: Sequence[Record]) -> None:
+def _check_one_field(lights: Sequence[Record], nightly: bool) -> None:
+    """Refuse lights of several targets or cameras; `nightly`: of cameras in one night, as a store knows its own."""
     apart = "reduce each from a folder of its own, or give them one name in a telescope file"
     for key, cure in (("object", "select one with --object"), ("telescope", apart), ("camera", apart)):
-        values = sorted({r[key] for r in lights} - {""})
-        if len(values) > 1:
-            raise InputError(
-                f"the lights show several {key}s, {', '.join(values)}: a store holds one field; {cure}"
-            )
+        groups: dict[str, set[str]] = {}
+        for r in lights:
+            groups.setdefault(r["night"] if nightly and key != "object" else "", set()).add(r[key])
+        for values in (sorted(group - {""}) for group in groups.values()):
+            if len(values) > 1:
+                raise InputError(
+                    f"the lights show several {key}s, {', '.join(values)}: a store holds one field; {cure}"
+                )
 
 
 def _shared(first: str, second: str) -> int:

@@ -218,6 +218,37 @@ def test_a_filter_in_another_binning_costs_no_other(store, later):
     assert [(r["filter"], r["frames_used"]) for r in store.nights[1]["series"]] == [("r", 3)]
 
 
+def test_most_of_a_night_in_another_binning_is_flagged(store, later):
+    for path in lights(later)[1:]:
+        binned(later, path.name)
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (5, 1)
+    assert all("xbinning 2 and not 1" in d["reason"] for d in done.records[0]["frames_dropped"])
+
+
+def test_frames_of_a_guider_among_a_nights_are_left_out_and_named(nights, later, tmp_path, capsys):
+    for path in nights[0].glob("*.fits"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        edit(Path(shutil.copy(path, tmp_path / "own")), INSTRUME="Main")
+    store = dphot.reduce(tmp_path / "own", tmp_path / "own.dphot", workers=0)
+    assert store.reference.attrs["camera"] == "Main"
+    focus = lights(later)[0].rename(later / "focus.fits")
+    for path in later.glob("*.fits"):
+        edit(path, INSTRUME="Guider" if path == focus else "Main")
+    assert cli.main(["append", store.path, str(later), "--workers", "0", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["frames"] == 4
+    assert f"left out, of another camera than the store's 'Main': {focus} ('Guider'); where" in said.err
+    # a whole night under another name is measured, as it would be if it were given alone
+    renamed = Path(shutil.copytree(nights[2], tmp_path / "renamed"))
+    for path in renamed.glob("*.fits"):
+        edit(path, INSTRUME="Main2")
+    assert store.append([tmp_path / "own", later, renamed], workers=0).nights == (DAYS[2],)
+    # a new store cannot tell which of them is meant
+    with pytest.raises(InputError, match="several cameras, Guider, Main"):
+        dphot.reduce(later, tmp_path / "new.dphot", workers=0)
+
+
 def test_a_reference_that_tells_no_binning_refuses_none(store, later):
     """As those of older stores."""
     with store.transaction("as it was written once") as tx:

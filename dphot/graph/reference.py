@@ -303,7 +303,7 @@ def make(
         "amplitude", "x0", "y0", "s1", "s2", "theta", "beta", "background", "fwhm_x", "fwhm_y", "fwhm")})  # fmt: skip
     ds.attrs["site"] = {k: float(record.get(k, np.nan)) for k in SITE}
     ds.attrs.update(path=record["path"], digest=digest, night=record["night"], filter=record["filter"],
-                    binning=[int(record["xbinning"]), int(record["ybinning"])],
+                    binning=[int(record["xbinning"]), int(record["ybinning"])], camera=record["camera"],
                     saturated=int(np.count_nonzero(mask & PIXEL_SATURATED)))  # fmt: skip
     if record["exposure"] > 0:
         ds.attrs["exposure"] = float(record["exposure"])
