@@ -64,13 +64,18 @@ def choose(light: Record, candidates: Sequence[Record], config: Config | None = 
     refused = {r["type"] for r in whole} - {r["type"] for r in usable}
     notes += [f"no {kind} fits the lights' size, binning, gain and trim" for kind in sorted(refused)]
 
-    bias = _nearest(light, [r for r in usable if r["type"] == "bias"], config)
+    biases = [r for r in usable if r["type"] == "bias"]
+    bias = _nearest(light, biases, config)
+    if not bias:
+        notes += _too_far(light, biases, config)
     dark, pedestal = _choose_dark(light, usable, config, bool(bias), notes)
     same_filter = [
         r for r in usable if r["type"] == "flat" and (r["filter"] or light["filter"]) == light["filter"]
     ]
     flat = _nearest(light, same_filter, config)
-    if flat and not flat[0]["filter"] and light["filter"]:
+    if not flat:
+        notes += _too_far(light, same_filter, config)
+    elif not flat[0]["filter"] and light["filter"]:
         notes.append(f"the flats name no filter; taken for {light['filter']!r}")
     if not bias and not pedestal:
         missing.append("bias: the camera's offset stays in the sky; fluxes are right, flat-fielding is not")
@@ -134,6 +139,16 @@ def _nearest(light: Record, records: Sequence[Record], config: Config) -> list[R
     return []
 
 
+def _too_far(light: Record, records: Sequence[Record], config: Config) -> list[str]:
+    """What is said of frames that would serve, were they not too many days away; nothing where there are none."""
+    if not records:
+        return []
+    days, kind = min(_days_between(light, r) for r in records), records[0]["type"]
+    return [
+        f"the nearest {kind} frames are {days:g} days away; calibration_days = {config.calibration_days:g} is the limit"
+    ]
+
+
 def _choose_dark(
     light: Record, usable: Sequence[Record], config: Config, has_bias: bool, notes: list[str]
 ) -> tuple[list[Record], bool]:
@@ -153,12 +168,17 @@ def _choose_dark(
     matching = [r for r in darks if abs(r["exposure"] - exposure) <= SAME_EXPOSURE * exposure]
     dark = _nearest(light, matching, config)
     if not dark and has_bias:
-        dark = _nearest(light, [r for r in darks if r["exposure"] > 0], config)
-        if dark:
+        exposed = [r for r in darks if r["exposure"] > 0]
+        dark = _nearest(light, exposed, config)
+        if not dark:
+            notes += _too_far(light, exposed, config)
+        else:
             # Frames of several exposures give one rate, but the longest measure it best.
             longest = max(r["exposure"] for r in dark)
             dark = [r for r in dark if r["exposure"] == longest]
             notes.append(f"darks of {longest:g} s are scaled to {exposure:g} s")
+    elif not dark and matching:
+        notes += _too_far(light, matching, config)
     elif not dark and darks:
         notes.append(f"darks of another exposure than {exposure:g} s cannot be scaled without a bias")
     return dark, bool(dark) and not has_bias

@@ -41,6 +41,16 @@ def test_the_nearest_night_serves_before_or_after():
     assert nights(choose(LIGHT, both).flat) == nights(choose(LIGHT, both[::-1]).flat) == {"2026-03-13"}
 
 
+@pytest.mark.parametrize("kinds", [("bias", "dark", "flat"), ("dark",)])
+def test_frames_too_many_days_away_are_told_as_such(kinds):
+    far = [r for kind in kinds for r in frame(kind, 2, night="2026-04-23")]
+    choice = choose(LIGHT, [*far, *frame("flat", filter="g")])
+    assert not any(choice.inputs().values())
+    assert choice.notes == tuple(
+        f"the nearest {kind} frames are 40 days away; calibration_days = 30 is the limit" for kind in kinds
+    )
+
+
 def test_a_night_that_is_not_known_serves_where_no_other_does():
     unknown = frame("bias", 2, night="")
     assert nights(choose(LIGHT, [*unknown, *frame("bias", night="2026-03-01")]).bias) == {"2026-03-01"}
