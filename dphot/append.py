@@ -163,7 +163,7 @@ def commit_nights(
         If nights show another field, or they or some of their filters are of another size, binning or gain than the
         reference; all others are committed.
 
-    Whatever error it is, its `committed` names the nights that were committed.
+    Whatever error it is, its `committed` names the nights that were committed, `frames` counts their new frames.
     """
     if client is not None:
         warm(client)
@@ -208,7 +208,8 @@ def commit_nights(
         if refused:
             raise together(refused)
     except DphotError as error:
-        error.committed = _appended(store, done).nights
+        kept = _appended(store, done)
+        error.committed, error.frames = kept.nights, kept.frames
         raise
     store.refresh()
     return _appended(store, done)

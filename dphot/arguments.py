@@ -189,7 +189,9 @@ def build() -> argparse.ArgumentParser:
 
     sub = add(
         "watch", "measure frames as they arrive in a folder, until a signal (Ctrl-C) ends it cleanly",
-        epilog="Settings are for a store that is not there yet; of one that is, only those that select frames.",
+        epilog="Settings are for a store that is not there yet; of one that is, only those that select frames. Files "
+        "that are refused, as those of another field, cost other nights nothing; they are named at the end (in --json "
+        "under `unfinished`), and the exit code is 2. With files that may be half written it is 0.",
     )  # fmt: skip
     sub.add_argument("store", help="made of the first lights where it is not there")
     sub.add_argument("folder", help="where frames arrive, in folders within it, too")

@@ -21,7 +21,15 @@ from .errors import AlignmentError, InputError
 from .io.bayer import CHANNELS
 from .io.files import is_remote
 from .saying import progress, say
-from .summaries import append_lines, append_summary, curve_lines, curve_summary, store_lines, store_summary
+from .summaries import (
+    append_lines,
+    append_summary,
+    curve_lines,
+    curve_summary,
+    shortened,
+    store_lines,
+    store_summary,
+)
 from .telescope import PRESETS, Telescope, get, known
 
 if TYPE_CHECKING:
@@ -150,18 +158,31 @@ def watch(arguments: argparse.Namespace) -> Result:
         say(arguments, f"{store}; {output} is up to date")
 
     left: dict[str, str] = {}
+    refused: dict[str, str] = {}
     with _stopping() as stop:
         frames = dphot.watch(
             arguments.store, arguments.folder, every=60 * arguments.every, quiet=60 * arguments.quiet_after,
-            poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update, on_end=left.update,
-            workers=arguments.workers or 0, scheduler=arguments.scheduler, progress=progress(arguments),
-            **settings(arguments),
+            poll=arguments.poll, patience=60 * arguments.patience, stop=stop, on_commit=update,
+            on_refused=refused.update, on_end=left.update, workers=arguments.workers or 0,
+            scheduler=arguments.scheduler, progress=progress(arguments), **settings(arguments),
         )  # fmt: skip
     unfinished = [{"path": path, "error": error} for path, error in sorted(left.items())]
-    rest = "; not added, since they may be half written (`dphot append` takes them):" if unfinished else ""
-    lines = [f"  {one['path']}: {one['error'] or 'changed a moment ago'}" for one in unfinished]
-    say(arguments, "\n".join([f"{frames} frames added{rest}", *lines]))
-    return {"store": arguments.store, "frames": frames, "report": output, "unfinished": unfinished}
+    half, unfit = (
+        [
+            f"  {path}: {error or 'changed a moment ago'}"
+            for path, error in sorted(left.items())
+            if (path in refused) == r
+        ]
+        for r in (False, True)
+    )
+    rest = "; not added, since they may be half written (`dphot append` takes them):" if half else ""
+    lines = [f"{frames} frames added{rest}", *half]
+    if unfit:
+        lines += ["refused:", *shortened(unfit, "  and {} more")]
+    say(arguments, "\n".join(lines))
+    result = {"store": arguments.store, "frames": frames, "report": output, "unfinished": unfinished}
+    # as of an append: frames that do not belong are an error of what was given
+    return {**result, "exit_code": InputError.exit_code} if unfit else result
 
 
 @contextmanager

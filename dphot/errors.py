@@ -12,6 +12,8 @@ class DphotError(Exception):
     exit_code = 1
     committed: tuple[str, ...] = ()
     """Nights that the store holds from the same run all the same."""
+    frames: int = 0
+    """New frames of these nights."""
 
 
 class InputError(DphotError, ValueError):

@@ -173,7 +173,7 @@ class _Night:
             if waiting and self._is_due():
                 self._step()
         if reason := self._another_field():
-            raise OtherField(reason)
+            raise other_field.refusal(reason, nights)
         self._write_record(complete=True)
 
     def _run_series(self, series: NightSeries) -> None:
@@ -181,7 +181,7 @@ class _Night:
         started = clock.perf_counter()
         label = f"{series.night or 'unknown night'} {series.filter}".strip()
         if self.reference is not None:
-            other_field.check_camera(series.light, self.reference, self.config, label)
+            other_field.check_camera(series, self.reference, self.config, label)
         name = f"{series.night}/{series.filter}"
         masters_ds = self._masters(series, name, label)
         masters = masters_from_dataset(masters_ds)

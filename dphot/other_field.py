@@ -23,6 +23,7 @@ from .graph.reference import glance
 from .graph.run import Failed, run
 from .graph.steps import Step
 from .io.site import site_of
+from .planning import NightSeries
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -41,12 +42,30 @@ FAR = 1.0
 
 
 class OtherField(InputError):
-    """Frames of a night show another field than the store's, or on other pixels: of another size, binning or gain."""
+    """Frames of a night show another field than the store's, or on other pixels: of another size, binning or gain.
+
+    Parameters
+    ----------
+    message : str
+        What tells, with the numbers.
+    refused : mapping
+        The files that are refused, each with why.
+    """
+
+    def __init__(self, message: str, refused: Mapping[str, str]):
+        super().__init__(message)
+        self.refused = refused
 
 
-def together(refused: Sequence[OtherField]) -> OtherField:
+def refusal(why: str, nights: Sequence[NightSeries]) -> OtherField:
+    """The error for all new frames of some series."""
+    return OtherField(why, {r["path"]: why for series in nights for r in series.fresh})
+
+
+def together(errors: Sequence[OtherField]) -> OtherField:
     """One error that says what each says."""
-    return OtherField("\n".join(map(str, refused)))
+    refused = {path: why for error in errors for path, why in error.refused.items()}
+    return OtherField("\n".join(map(str, errors)), refused)
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,7 @@ def suspects(records: Sequence[Record], rows: Sequence[Mapping[str, Any]], handl
     ]
 
 
-def check_camera(light: Record, reference: xr.Dataset, config: Config, label: str) -> None:
+def check_camera(series: NightSeries, reference: xr.Dataset, config: Config, label: str) -> None:
     """Refuse frames of another size, binning or gain than the reference's.
 
     Raises
@@ -75,8 +94,8 @@ def check_camera(light: Record, reference: xr.Dataset, config: Config, label: st
     OtherField
         With both values.
     """
-    if misfit := other_camera(light, reference, config):
-        raise OtherField(f"{label}: {misfit} into a store of its own")
+    if misfit := other_camera(series.light, reference, config):
+        raise refusal(f"{label}: {misfit} into a store of its own", [series])
 
 
 def other_camera(light: Record, reference: xr.Dataset, config: Config) -> str:

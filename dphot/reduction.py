@@ -93,7 +93,7 @@ def reduce(
     except BaseException as error:
         _remove(created, not replacing, progress)
         if replacing and isinstance(error, DphotError):
-            error.committed = ()  # they went with the store that was not to be
+            error.committed, error.frames = (), 0  # they went with the store that was not to be
         raise
     if replacing:
         Store.replace(store, by=place)

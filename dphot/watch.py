@@ -14,6 +14,7 @@ from .config import Config
 from .errors import BucketError, DphotError, InputError, in_words
 from .io.files import absolute, is_folder, is_remote
 from .io.frames import FrameTable, scan
+from .other_field import OtherField
 from .progress import Progress
 from .reduction import reduce
 from .store import Store
@@ -65,6 +66,7 @@ def watch(
     patience: float = 300.0,
     stop: Event | None = None,
     on_commit: Callable[[Store], None] | None = None,
+    on_refused: Callable[[dict[str, str]], None] | None = None,
     on_end: Callable[[dict[str, str]], None] | None = None,
     workers: int | None = 0,
     scheduler: str | None = None,
@@ -95,9 +97,13 @@ def watch(
         When it is set, what has come is committed, and the watch ends.
     on_commit : callable, optional
         Called with the store after each commit, to bring a report up to date, for example.
+    on_refused : callable, optional
+        Called with the files that were refused, as those of another field, whenever some are: path to why. The other
+        nights are committed. Refused files are tried again with each that comes, as a header may be mended meanwhile.
     on_end : callable, optional
-        Called at the end with the files that were not waited for any longer, as they may be half written: path to what
-        is wrong with it, empty where it only changed a moment ago.
+        Called at the end with the files that were not added: path to why. Those that were refused; and those that were
+        not waited for any longer, as they may be half written: what is wrong with them, empty where one only changed a
+        moment ago.
     workers, scheduler, client
         Where to run, as for `dphot.reduce`; by default in this process, which keeps up with any camera.
     progress : Progress, optional
@@ -126,6 +132,7 @@ def watch(
     stop, progress = stop or Event(), progress or Progress()
     where: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "client": client}
     arrivals, given, told, added = Arrivals(patience), set[tuple[Any, ...]](), set[str](), 0
+    refused: dict[str, str] = {}
     frames: int | None
     failure: Exception | None = None
     last_commit = clock.monotonic()
@@ -138,32 +145,40 @@ def watch(
         new = [r for r in whole if _identity(r) not in given]
         due = ending or now - last_commit >= every or now - arrivals.last_change >= quiet
         if due and any(r["type"] == "light" or r["error"] for r in new):
-            frames, failure = 0, None
+            failure = None
             try:
                 table = FrameTable.from_records(whole)
                 frames, nights = _add(store, table, where, settings, ending, progress)
+                committed, refused = frames or 0, {}
                 lines = [line for line in shortcoming_lines(nights) if line not in told]
                 told.update(lines)
                 if lines:
                     progress.say("\n".join(lines))
             except InputError as error:
-                # These frames do not fit; the next may.
-                progress.say(f"not added: {in_words(error)}")
+                # These frames do not fit; the next may. Other nights may be committed.
+                frames = committed = error.frames
+                refused = _refused(error, new, refused)
+                if (line := f"not added: {in_words(error)}") not in told:
+                    told.add(line)
+                    progress.say(line)
+                if on_refused is not None:
+                    on_refused(refused)
             except (DphotError, OSError) as error:
                 # The disk may have room again, the other writer be done: a night must not end here.
-                frames, failure = None, error
+                frames, failure, committed = None, error, getattr(error, "frames", 0)
                 if not ending:
                     progress.say(f"not added, to be tried again: {in_words(error)}")
             if frames is not None:
                 given.update(_identity(r) for r in new)
-                added += frames
-            if frames and on_commit is not None:
-                _report(on_commit, Store.open(store), progress)
+            added += committed
+            if committed and on_commit is not None:
+                _report(on_commit, store, progress)
             last_commit = clock.monotonic()
         if ending:
             if on_end is not None:
                 taken = {r["path"] for r in whole}
-                on_end({r["path"]: r["error"] for r in records or () if r["path"] not in taken})
+                waited = {r["path"]: r["error"] for r in records or () if r["path"] not in taken}
+                on_end({**refused, **waited})
             if failure is not None:
                 raise failure
             return added
@@ -207,8 +222,17 @@ def _add(
     return sum(record["frames"] for record in records), records
 
 
-def _report(on_commit: Callable[[Store], None], store: Store, progress: Progress) -> None:
+def _refused(error: InputError, new: Sequence[Mapping[str, Any]], before: dict[str, str]) -> dict[str, str]:
+    """The files that are refused, each with why."""
+    if isinstance(error, OtherField):  # which was told of all files at the end of them
+        return dict(error.refused)
+    lights = (r["path"] for r in new if r["type"] == "light" and r["night"] not in error.committed)
+    return {**before, **dict.fromkeys(lights, str(error))}
+
+
+def _report(on_commit: Callable[[Store], None], store: str | Path, progress: Progress) -> None:
     try:
-        on_commit(store)
-    except DphotError as error:  # of a few frames there may be no light curve yet
+        on_commit(Store.open(store))
+    except DphotError as error:
+        # Of a few frames there may be no light curve yet.
         progress.say(f"no report yet: {error}")

@@ -15,6 +15,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from damage import edit
 
 import dphot
 from dphot import cli, simulate
@@ -129,6 +130,68 @@ def test_what_cannot_be_stored_in_the_end_is_an_error(small_store, tmp_path):
     lock.rmdir()
     stop.clear()
     assert watch(store, camera, every=0.0, poll=0.05, stop=stop, on_commit=lambda opened: stop.set()) == 2
+
+
+def test_nights_beside_one_that_is_refused_are_reported_and_its_files_told(
+    nights, first, later, tmp_path, capsys
+):
+    store, stop, commits = shutil.copytree(first.path, tmp_path / "w.dphot"), Event(), []
+    lights = lights_of(later)
+    for path in lights:
+        edit(path, XBINNING=2, YBINNING=2)
+    camera = Path(shutil.copytree(nights[2], tmp_path / "camera"))
+    later.rename(camera / "later")
+
+    def reported(opened):
+        commits.append(len(opened.nights))
+        stop.set()
+
+    refused, ended = {}, {}
+    frames = watch(
+        store, camera, every=0.0, poll=0.05, stop=stop, on_commit=reported, on_refused=refused.update,
+        on_end=ended.update, progress=Progress(bars=False, lines=True),
+    )  # fmt: skip
+    assert frames == 5 and commits == [2]
+    assert ended == refused and sorted(ended) == [str(camera / "later" / path.name) for path in lights]
+    assert all("binned 2x2, the store's reference 1x1" in why for why in ended.values())
+    assert "not added: 2026-03-15 r: " in capsys.readouterr().err
+
+
+def test_files_refused_all_together_are_told_until_they_go_in(nights, first, later, tmp_path):
+    store, stop, ended = shutil.copytree(first.path, tmp_path / "w.dphot"), Event(), {}
+    lights = lights_of(later)
+    edit(lights[0], OBJECT="another", RA=None, DEC=None)
+    edit(lights[1], OBJECT="a third")
+    for path in lights[2:]:
+        path.unlink()
+
+    def refused(files):
+        assert sorted(files) == list(map(str, lights[:2])) and "several objects" in files[str(lights[0])]
+        lights[0].unlink()
+        shutil.copy(nights[1] / lights[2].name, later)
+
+    watch(
+        store, later, every=0.0, poll=0.05, stop=stop, on_commit=lambda opened: stop.set(), on_refused=refused,
+        on_end=ended.update,
+    )  # fmt: skip
+    assert ended == {}
+
+
+def test_the_command_names_refused_files_and_ends_with_an_error(tmp_path, monkeypatch, capsys):
+    def watched(*args, on_refused, on_end, **settings):
+        on_refused({"/a.fits": "of another field", "/mended.fits": "of another field"})
+        on_end({"/a.fits": "of another field", "/b.fits": ""})
+        return 3
+
+    monkeypatch.setattr(dphot, "watch", watched)
+    assert cli.main(["watch", "w.dphot", str(tmp_path), "--json"]) == 2
+    said = capsys.readouterr()
+    result = json.loads(said.out.splitlines()[-1])
+    assert result["frames"] == 3 and result["unfinished"] == [
+        {"path": "/a.fits", "error": "of another field"},
+        {"path": "/b.fits", "error": ""},
+    ]
+    assert "/b.fits: changed a moment ago\nrefused:\n  /a.fits: of another field" in said.err
 
 
 def test_files_that_may_be_half_written_are_named_at_the_end(small_night, tmp_path, capsys):
