@@ -151,6 +151,10 @@ def append(arguments: argparse.Namespace) -> Result:
 
 def watch(arguments: argparse.Namespace) -> Result:
     """`dphot watch`"""
+    from .formats import refuse_existing
+
+    if arguments.output:  # beside the store a folder is made with it
+        refuse_existing(arguments.output, overwrite=True)
     output = arguments.output or _report_name(arguments.store)
 
     def update(store: Store) -> None:

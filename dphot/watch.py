@@ -233,6 +233,6 @@ def _refused(error: InputError, new: Sequence[Mapping[str, Any]], before: dict[s
 def _report(on_commit: Callable[[Store], None], store: str | Path, progress: Progress) -> None:
     try:
         on_commit(Store.open(store))
-    except DphotError as error:
-        # Of a few frames there may be no light curve yet.
+    except (DphotError, OSError) as error:
+        # Of a few frames there may be no light curve yet; the disk may have room again, the folder come back.
         progress.say(f"no report yet: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -155,6 +156,33 @@ def test_nights_beside_one_that_is_refused_are_reported_and_its_files_told(
     assert ended == refused and sorted(ended) == [str(camera / "later" / path.name) for path in lights]
     assert all("binned 2x2, the store's reference 1x1" in why for why in ended.values())
     assert "not added: 2026-03-15 r: " in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_told_and_the_night_goes_on(first, later, tmp_path, capsys):
+    store, stop = shutil.copytree(first.path, tmp_path / "w.dphot"), Event()
+
+    def reported(opened):
+        stop.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "w.html")
+
+    progress = Progress(bars=False, lines=True)
+    assert watch(store, later, every=0.0, poll=0.05, stop=stop, on_commit=reported, progress=progress) == 5
+    assert "no report yet: [Errno 28] No space left on device: 'w.html'" in capsys.readouterr().err
+
+
+def test_a_report_without_a_folder_is_refused_at_the_start(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dphot, "watch", lambda *args, **settings: pytest.fail("it began"))
+    arguments = [
+        "watch",
+        str(tmp_path / "w.dphot"),
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "gone" / "w.html"),
+    ]
+    assert cli.main([*arguments, "--json"]) == 2
+    assert (
+        "gone does not exist; make it first" in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    )
 
 
 def test_files_refused_all_together_are_told_until_they_go_in(nights, first, later, tmp_path):
