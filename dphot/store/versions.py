@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -276,13 +276,19 @@ def collect(
                 return Collected(old, repo.garbage_collect(before, dry_run=True).bytes_deleted)
             except icechunk.IcechunkError:
                 return Collected(old, None)
+        freed = 0
+        if old:
+            # On a full disk this makes the room that the log needs; damage of a version that goes is no hindrance yet.
+            with suppress(icechunk.IcechunkError):
+                freed = repo.garbage_collect(before).bytes_deleted
+            # First of all that lets versions go: without it the history would not tell of them.
+            _write_log(repo, [replace(c, state="") for c in old])
         for branch in left:
             repo.delete_branch(branch)
         if old:
-            _write_log(repo, [replace(c, state="") for c in old])
             repo.expire_snapshots(older_than=before)
         try:
-            return Collected(old, repo.garbage_collect(before).bytes_deleted)
+            return Collected(old, freed + repo.garbage_collect(before).bytes_deleted)
         except icechunk.IcechunkError as error:
             raise StoreError(
                 f"{path}: {len(old)} versions went, but nothing is deleted: a list of chunks of a version that is kept "

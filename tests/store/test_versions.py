@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from dphot.errors import StoreError
-from dphot.store import Store, repository
+from dphot.store import Store, repository, versions
 
 AT_ONCE = timedelta(0)
 
@@ -193,6 +193,26 @@ class TestCollect:
             raise RuntimeError
         assert files(store) > count
         assert store.collect(AT_ONCE).bytes > 0 and frames(store) == 120
+
+    def test_a_full_disk_gets_room_before_the_log_is_written(self, store, night, monkeypatch):
+        ids = [c.id for c in store.history()]
+        store.rollback(ids[1])
+        count = files(store)
+        with pytest.raises(RuntimeError), store.transaction("night 4") as tx:
+            tx.append_photometry("r", night(4, frames=40, stars=20))
+            raise RuntimeError
+        assert files(store) > count
+
+        def full(repo, commits):
+            raise StoreError("No space left on device")
+
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match="No space left"):
+            patch.setattr(versions, "_write_log", full)
+            store.collect(AT_ONCE)
+        assert files(store) == count  # what no version holds is gone, and no version is
+        assert frames(Store.open(store.path, snapshot=ids[0])) == 120
+        assert {c.id: c.state for c in store.history(everything=True)}[ids[0]] == "undone"
+        assert ids[0] in {c.id for c in store.collect(AT_ONCE).commits} and files(store) < count
 
     def test_ages_that_do_not_serve(self, store, monkeypatch):
         with pytest.raises(StoreError, match="lies in the future"):
