@@ -18,8 +18,7 @@ from astropy.io import fits
 import dphot
 from dphot import cli, commands, formats
 from dphot.config import Config
-from dphot.differential import LOST
-from dphot.flags import FrameFlag
+from dphot.flags import LOST, FrameFlag
 
 COLUMNS = ["jd_utc", "bjd_tdb", "diff_flux", "diff_err", "airmass", "fwhm", "dx", "dy", "sky", "flags"]
 
