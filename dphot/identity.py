@@ -29,11 +29,11 @@ _STRAY_STEPS = 0.1
 def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, Any]]:
     """The frames that a store does not hold.
 
-    A file whose path, size and time of change the store knows is not read, nor is one whose path and mid-exposure time
-    are those of a frame that was measured: it is that exposure, though its header was edited, or the file cut or
-    compressed, since. One that tells no time any more, since nothing is left of it, is known by its path.
-    Of the others only those are read that have a mid-exposure time, or a path, that the store holds: a frame that was
-    renamed or copied has its digest; one in another file, as a plate solver writes it, its pixels.
+    A file whose path, size and time of change the store knows is not read. Of the others only those are that have a
+    mid-exposure time, or a path, that the store holds: a frame that was renamed or copied has its digest; one whose
+    header was edited, be it the filter, or that is in another file, as one compressed or written by a plate solver, has
+    its pixels. A file that was measured and is cut now is that exposure, too; one of which nothing is left is known by
+    its path.
 
     Parameters
     ----------
@@ -47,7 +47,6 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         (r, time)
         for r, time in zip(records, _nanoseconds(records), strict=True)
         if (r["filter"], r["path"], int(r["size"]), int(r["mtime_ns"])) not in held.files
-        and (r["filter"], unpacked(r["path"]), time) not in held.exposures
         and not (_tells_nothing(r) and unpacked(r["path"]) in measured)
     ]
     alike = [r for r, time in new if (r["filter"], int(r["size"]), time) in held.alike]
@@ -58,13 +57,17 @@ def unheld(records: Sequence[dict[str, Any]], held: Holdings) -> list[dict[str, 
         lost = digest == "" and (record["filter"], record["path"]) in held.undigested
         return lost or (record["filter"], digest) in held.digests
 
-    left = [(r, time) for r, time in new if not known(r)]
-    doubtful = [
-        r for r, time in left
-        if not r["error"] and not held.places.isdisjoint({(r["filter"], r["path"]), (r["filter"], time)})
-    ]  # fmt: skip
+    left, doubtful = [], []
+    for record, time in new:
+        same = (record["filter"], unpacked(record["path"]), time) in held.exposures
+        marked = record["path"] in held.places or time in held.places
+        if known(record) or (same and (record["error"] or not marked)):
+            continue
+        left.append(record)
+        if marked and not record["error"]:
+            doubtful.append(record)
     marks = _of_files(_mark, doubtful)
-    return [r for r, _ in left if (r["filter"], marks.get(_key(r))) not in held.pixels]
+    return [r for r in left if marks.get(_key(r)) not in held.pixels]
 
 
 def written_since(records: Sequence[Record], fresh: Collection[str], held: Holdings) -> list[str]:

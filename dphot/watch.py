@@ -143,7 +143,10 @@ def watch(
         records = _records(folder, settled, progress)
         whole = arrivals.look(records, now) if records is not None else []
         new = [r for r in whole if _identity(r) not in given]
-        due = ending or now - last_commit >= every or now - arrivals.last_change >= quiet
+        still = (
+            now - arrivals.last_change >= quiet > last_commit - arrivals.last_change
+        )  # and not tried since
+        due = ending or now - last_commit >= every or still
         if due and any(r["type"] == "light" or r["error"] for r in new):
             failure = None
             try:

@@ -245,7 +245,13 @@ def clock_corrected(path):
     edit(path, DATE_OBS=str(date), JD=None)
 
 
-@pytest.mark.parametrize("change", [compressed_elsewhere, solved_beside, edited_and_moved, clock_corrected])
+def filter_corrected(path):
+    edit(path, FILTER="g")
+
+
+@pytest.mark.parametrize(
+    "change", [compressed_elsewhere, solved_beside, edited_and_moved, clock_corrected, filter_corrected]
+)
 def test_the_same_pixels_are_the_same_frame_in_whatever_file(store, later, change):
     store.append(later, workers=0)
     before = store.photometry["r"].load()
@@ -253,6 +259,15 @@ def test_the_same_pixels_are_the_same_frame_in_whatever_file(store, later, chang
         change(path)
     assert store.append(later, workers=0).frames == 0
     same_bits(store.photometry["r"].load(), before)
+
+
+def test_another_exposure_under_a_name_and_time_that_are_known_is_measured(store, later):
+    """A camera that counts from one again, and a clock that stands."""
+    store.append(later, workers=0)
+    for path in lights(later)[:2]:
+        edit(path, lambda pixels: np.roll(pixels, 1, axis=1))
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (2, 2) and store.append(later, workers=0).frames == 0
 
 
 def test_of_frames_and_their_solved_copies_each_is_measured_once(nights, tmp_path):

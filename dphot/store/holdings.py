@@ -28,10 +28,10 @@ class Holdings:
     """Filter, size and mid-exposure time (ns; NaT as the smallest integer) of each frame: a copy has the same."""
     digests: frozenset[tuple[str, str]] = frozenset()
     """Filter and digest of each frame that has one."""
-    pixels: frozenset[tuple[str, str]] = frozenset()
-    """Filter and mark of the pixels of each frame that was read."""
-    places: frozenset[tuple[str, str | int]] = frozenset()
-    """Filter and path, and filter and mid-exposure time (ns), of each of those."""
+    pixels: frozenset[str] = frozenset()
+    """Mark of the pixels of each frame that was read."""
+    places: frozenset[str | int] = frozenset()
+    """Path and mid-exposure time (ns) of each of those, whatever filter its header told."""
     undigested: frozenset[tuple[str, str]] = frozenset()
     """Filter and path of each file that could not be read at all, or was empty."""
     exposures: frozenset[tuple[str, str, int]] = frozenset()
@@ -65,12 +65,12 @@ def holdings(session: Any) -> Holdings:
         ),
         alike=frozenset(zip(filters, size, time, strict=True)),
         digests=frozenset((f, d) for f, _, d in identified if d),
-        pixels=frozenset((f, mark) for f, mark in zip(filters, pixels, strict=True) if mark),
+        pixels=frozenset(mark for mark in pixels if mark),
         places=frozenset(
-            (f, place)
-            for f, mark, *places in zip(filters, pixels, path, time, strict=True)
+            place
+            for mark, *places in zip(pixels, path, time, strict=True)
             for place in places
-            if mark
+            if mark and place != encodings.NAT
         ),
         undigested=frozenset((f, p) for f, p, d in identified if not d),
         exposures=frozenset(
