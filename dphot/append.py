@@ -167,6 +167,9 @@ def commit_nights(
     """
     if client is not None:
         warm(client)
+    inputs = {
+        (one["night"], r["filter"]): r["calibration"]["inputs"] for one in store.nights for r in one["series"]
+    }
     waiting = [list(group) for _, group in groupby(nights, key=lambda series: series.night)]
     done: list[night.Committed] = []
     failed: list[NoReference] = []
@@ -175,8 +178,12 @@ def commit_nights(
     try:
         while waiting:
             tonight = waiting.pop(0)
-            for line in (line for series in tonight for line in planning.describe(series)):
-                progress.say(line)
+            for series in tonight:
+                progress.say(
+                    "\n".join(
+                        planning.describe(series, store.path, inputs.get((series.night, series.filter)))
+                    )
+                )
             try:
                 committed = night.run(
                     tonight,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import basename
 from typing import Any
@@ -286,21 +286,28 @@ def _fitted(record: Record, light: Record, choice: Choice, odd: str, config: Con
     return {**record, "note": note}
 
 
-def describe(series: NightSeries) -> list[str]:
-    """What will be done with a night, in a few lines."""
-    n = {kind: len(getattr(series.choice, kind)) for kind in ("bias", "dark", "flat")}
+def describe(
+    series: NightSeries, store: str = "", inputs: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """What will be done with a night, in a few lines; one that goes on has its masters already, made of `inputs`."""
+    chosen = {kind: getattr(series.choice, kind) for kind in ("bias", "dark", "flat")}
+    n = {kind: len(frames if inputs is None else inputs.get(kind, ())) for kind, frames in chosen.items()}
+    held = inputs is not None or series.masters is not None
     lines = [
         f"{series.night or 'unknown night'}, filter {series.filter or 'unknown'}: {len(series.fresh)} lights; "
         f"calibrated with {n['bias']} bias, {n['dark']} dark, {n['flat']} flat"
-        + (", the masters as they are" if series.masters is not None else "")
+        + (", the masters as they are" if held else "")
     ]
-    for kind in ("bias", "dark", "flat"):
-        frames = getattr(series.choice, kind)
-        if frames and series.masters is None:
+    for kind, frames in chosen.items():
+        if frames and not held:
             lines.append(
                 f"  {kind}: {frames[0]['path']} ... ({len(frames)}, night {frames[0]['night'] or 'unknown'})"
             )
-    lines += [f"  missing {text}" for text in series.choice.missing]
+        elif frames and inputs is not None and not n[kind]:
+            redo = f"dphot redo {store} {series.night or 'unknown'} --calibration FOLDER"
+            lines.append(f"  {kind}: none in the night's masters; `{redo}` takes those that are there now")
+    if inputs is None:
+        lines += [f"  missing {text}" for text in series.choice.missing]
     lines += [f"  {text}" for text in series.choice.notes]
     lines += [f"  {r['path']}: {r['error']}" for r in series.fresh if r["error"]]
     lines += [f"  {path}: a copy of {kept}, left out" for path, kept in series.copies]

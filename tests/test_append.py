@@ -334,3 +334,22 @@ def test_a_telescope_file_that_changed_between_nights_is_told(nights, tmp_path, 
     )
     digests = [record["telescope_digest"] for night in store.nights for record in night["series"]]
     assert digests[0] == digests[1] != digests[2] and digests[0]
+
+
+def test_flats_that_come_after_their_night_was_begun_are_told_not_to_serve(
+    nights, store, later, tmp_path, capsys
+):
+    flats = [path.rename(tmp_path / path.name) for path in sorted(later.glob("flat*"))]
+    late = lights(later)[3].rename(tmp_path / "late.fits")
+    store.append(later, workers=0, calibration_days=0)
+    for path in (*flats, late):
+        path.rename(later / path.name)
+    progress = Progress(bars=False, lines=True)
+    assert store.append(later, workers=0, calibration_days=0, progress=progress).frames == 1
+    said = capsys.readouterr().err
+    assert "1 lights; calibrated with 2 bias, 2 dark, 0 flat, the masters as they are" in said
+    assert (
+        f"flat: none in the night's masters; `dphot redo {store.path} {DAYS[1]} --calibration FOLDER`" in said
+    )
+    dphot.redo(store, DAYS[1], calibration=later, workers=0)
+    assert not (store.photometry["r"].frame_flags.values & FrameFlag.CALIBRATION_MISSING).any()
