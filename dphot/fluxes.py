@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
@@ -13,6 +15,8 @@ from .kernels.gain import gain_from_scatter
 PRESENT = 0.8
 #: What gives the variance of an empty aperture.
 EMPTY = ("aperture_radius", "sky_rms", "sky_pixels")
+#: Fewer stars tell no gain.
+STARS = 3
 #: Rounds in which the gain from the stars' scatter and the ensemble's own noise settle.
 GAIN_ROUNDS = 8
 
@@ -76,7 +80,7 @@ class Fluxes:
         flux, error = self.measured(a, gain)
         return ensemble.broeg(flux, error, target=star, use=use, good=self.good)
 
-    def scatter(self, found: ensemble.Ensemble, stars: np.ndarray) -> np.ndarray:
+    def scatter(self, found: ensemble.Ensemble, stars: np.ndarray | slice) -> np.ndarray:
         """Point-to-point scatter (star,) of good points in one aperture."""
         return scatter.point_scatter(np.where(self.good, found.diff[:, 0], np.nan)[:, stars], self.nights)
 
@@ -92,33 +96,49 @@ class Fluxes:
 
 
 def gain_of_stars(fluxes: Fluxes, steady: np.ndarray) -> tuple[float, float]:
-    """Gain and its error (e-/ADU) from the scatter of the stars.
+    """Gain and its error (e-/ADU) from the scatter of the stars that are `steady` (aperture, star), or NaN."""
 
-    It is taken in the aperture in which the stars scatter least, not in that of the least error of the gain: this is
-    least where chance makes the gain low. The ensemble's own noise rests on the gain, too: it is left to the fit at
-    first, then taken from the last gain.
+    def scatter_in(a: int) -> np.ndarray:
+        return fluxes.scatter(fluxes.compare(a, steady[a], None), slice(None))
+
+    a = gain_aperture(steady, scatter_in)
+    return (np.nan, np.nan) if a is None else gain_in(fluxes, a, steady[a])
+
+
+def gain_aperture(steady: np.ndarray, scatter_in: Callable[[int], np.ndarray]) -> int | None:
+    """The aperture that tells the gain; None where too few stars are `steady` (aperture, star).
+
+    It is that in which the stars scatter least, not that of the least error of the gain: this is least where chance
+    makes the gain low. `scatter_in` gives the stars' scatter in an aperture.
     """
     count = steady.sum(axis=1)
-    if count.max() < 3:
-        return np.nan, np.nan
-    apertures = [int(a) for a in np.flatnonzero(count >= max(3, count.max() / 2))]
+    apertures = np.flatnonzero(count >= max(STARS, count.max() / 2))
     stars: np.ndarray = np.all(steady[apertures], axis=0)
-    if np.count_nonzero(stars) < 3:
-        return np.nan, np.nan
-    each = np.array([fluxes.scatter(fluxes.compare(a, steady[a], None), stars) for a in apertures])
+    if not apertures.size or np.count_nonzero(stars) < STARS:
+        return None
+    each = np.array([scatter_in(int(a))[stars] for a in apertures])
     typical = np.median(each / each.min(axis=0), axis=1)
-    a = apertures[int(np.argmin(np.where(np.isfinite(typical), typical, np.inf)))]
-    gain, error = _fit_gain(fluxes, a, steady[a])
+    return int(apertures[np.argmin(np.where(np.isfinite(typical), typical, np.inf))])
+
+
+def gain_in(fluxes: Fluxes, a: int, use: np.ndarray) -> tuple[float, float]:
+    """Gain and its error (e-/ADU) from the scatter of the stars of `use` (star,) in one aperture, or NaN.
+
+    The ensemble's own noise rests on the gain, too: it is left to the fit at first, then taken from the last gain.
+    """
+    if np.count_nonzero(use) < STARS:
+        return np.nan, np.nan
+    gain, error = _fit_gain(fluxes, a, use)
     for _ in range(GAIN_ROUNDS):
         last = gain
-        gain, error = _fit_gain(fluxes, a, steady[a], last)
+        gain, error = _fit_gain(fluxes, a, use, last)
         if not abs(gain - last) > 0.1 * error:
             break
     return gain, error
 
 
 def _fit_gain(fluxes: Fluxes, a: int, use: np.ndarray, gain: float = np.nan) -> tuple[float, float]:
-    """One step of `_gain`, with the errors that the last one gives."""
+    """One step of `gain_in`, with the errors that the last one gives."""
     found = fluxes.compare(a, use, None, gain)
     flux, photons, rest = (v[:, 0, use] for v in fluxes.parts(a))
     star, error = found.artificial[:, 0, use], found.diff_err[:, 0, use]

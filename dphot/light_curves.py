@@ -10,7 +10,8 @@ import xarray as xr
 
 from .differential import default_star, find_star, star_numbers
 from .errors import InputError
-from .fluxes import EMPTY, Fluxes, gain_of_stars, nights_of
+from .fluxes import EMPTY, Fluxes, gain_aperture, gain_in, nights_of
+from .fluxes import PRESENT as STEADY
 from .kernels import crowding, nightly
 from .kernels.scatter import median, point_scatter
 from .schema import DIFFERENTIAL, annotate
@@ -22,6 +23,8 @@ _TABLES = ("level", "level_err", "rms", "noise", "points")
 _READ = (
     "flux", "flux_err", "flags", "frame_flags", "scintillation", "aperture_radius", "night", "bjd_tdb", "path", "flip",
 )  # fmt: skip
+#: Of what is read, what differs from aperture to aperture.
+_OF_APERTURE = ("flux", "flux_err", "aperture_radius")
 #: A gain that the stars tell is taken from so many frames, or a night more: it is one number, and they tell it well.
 GAIN_FRAMES = 500
 #: A comparison star is measured in at least this share of the frames in which the target is.
@@ -104,14 +107,17 @@ def light_curve(
     use = _candidates(tables[4], star, comparisons, exclude, spilled[aperture] > crowding.SHARE)
     fit = nightly.comparable(calibrated(nights))
     level, level_err, rms, noise, points = (table[fit] for table in tables)
-    judged = nightly.judge(level, level_err, rms, noise, points, use)
-    expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
     here = slice(aperture, aperture + 1)
     wanted = (*_READ, *EMPTY) if obs.attrs.get("flux_unit") == "ADU" else _READ
     read = store.rows(filter, wanted, aperture=here)  # the rest is read when it is asked for
     one = obs.isel(aperture=here).assign(read).assign_coords(read.coords)
-    fluxes = Fluxes(one)
-    gain = None if fluxes.empty is None else _gain(one, star)
+    fluxes, gain = Fluxes(one), None
+    if fluxes.empty is not None:
+        gain = _gain(store, filter, nights, star, one)
+        told, noise = noise, _noise(fluxes, gain[0], nights.night.values[fit])
+        level_err = level_err * noise / told
+    judged = nightly.judge(level, level_err, rms, noise, points, use)
+    expected = np.nanmedian(np.where(np.isfinite(noise).any(axis=0), noise, 0.0), axis=0)
     flux, error = (v[:, 0] for v in fluxes.measured(0, gain[0] if gain else np.nan))
     scaling = np.isin(one.night.values.astype(str), nights.night.values.astype(str)[fit])
     artificial, diff, diff_err = nightly.light_curves(flux, error, fluxes.good, judged, expected, scaling)
@@ -151,13 +157,32 @@ def _crowding(
     return foreign, spilled, crowding.uncrowded(foreign, radius, fwhm)
 
 
-def _gain(one: xr.Dataset, star: int) -> tuple[float, float]:
-    """Gain and its error (e-/ADU) from the scatter of the stars in one aperture, in the nights of the most frames."""
+def _gain(store: Store, filter: str, nights: xr.Dataset, star: int, one: xr.Dataset) -> tuple[float, float]:
+    """Gain and its error (e-/ADU) from the scatter of the stars, in the nights of the most frames.
+
+    As in `dphot.differential` it is taken in the aperture in which the stars scatter least, whichever is shown. What
+    the nights keep tells which, so that no other is read.
+    """
+    points = nights["points"].values.sum(axis=0)
+    scatter = median(np.moveaxis(nights["scatter"].values, 0, -1).astype(np.float64))
+    steady = (points >= np.maximum(STEADY * points[:, [star]], 1)) & np.isfinite(scatter)
+    a = gain_aperture(steady, lambda a: scatter[a])
+    if a is not None and a != int(one.aperture[0]):  # None: nights of one or two frames keep no scatter
+        read = store.rows(filter, _OF_APERTURE, aperture=slice(a, a + 1))
+        one = one.assign({name: read[name].variable for name in _OF_APERTURE})
     _, night, counts = np.unique(nights_of(one), return_inverse=True, return_counts=True)
     most = np.argsort(-counts, kind="stable")
     enough = most[: int(np.searchsorted(np.cumsum(counts[most]), GAIN_FRAMES)) + 1]
     fluxes = Fluxes(one.isel(time=np.isin(night, enough)))
-    return gain_of_stars(fluxes, fluxes.steady(star))
+    return gain_in(fluxes, 0, fluxes.steady(star)[0])
+
+
+def _noise(fluxes: Fluxes, gain: float, nights: np.ndarray) -> np.ndarray:
+    """What one point is expected to scatter (night, star): what the nights keep rests on a gain of 1 e-/ADU."""
+    flux, error = (v[:, 0] for v in fluxes.measured(0, gain))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(fluxes.good & (flux > 0), error / flux, np.nan)
+    return np.array([median(relative[fluxes.nights == night].T) for night in nights.astype(str)])
 
 
 def _best(nights: xr.Dataset, star: int, own: np.ndarray) -> int:
