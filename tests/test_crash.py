@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from same_bits import same_bits
@@ -103,7 +104,8 @@ def test_a_full_disk_leaves_the_last_commit_and_one_error(small_night, small_sto
     later = shutil.copytree(small_night, small_disk.parent / "later")
     for path in later.glob("light*"):
         with fits.open(path, mode="update") as hdus:
-            hdus[0].header["DATE-OBS"] = hdus[0].header["DATE-OBS"].replace("2026-03-14", "2026-03-20")
+            date = np.datetime64(hdus[0].header["DATE-OBS"]) + np.timedelta64(6, "D")
+            hdus[0].header["DATE-OBS"] = str(date)
             hdus[0].header.remove("JD", ignore_missing=True)
     place = shutil.copytree(small_store.path, small_disk / "x.dphot")
     before = dphot.open(place).photometry["r"].load()
