@@ -154,7 +154,7 @@ def differential(
     ----------
     Broeg, Fernandez and Neuhaeuser 2005, AN 326, 134.
     """
-    validate(obs, PHOTOMETRY, ("flux", "flux_err", "flags", "frame_flags"))
+    validate(obs, PHOTOMETRY, ("flux", "flux_err", "flags", "frame_flags", "fwhm", "aperture_radius"))
     fluxes = Fluxes(obs)
     star = default_star(obs, fluxes.points()) if target is None else find_star(obs, target)
     points = int(np.count_nonzero(np.isfinite(fluxes.of_star(star)).any(axis=1)))

@@ -353,3 +353,12 @@ def test_flats_that_come_after_their_night_was_begun_are_told_not_to_serve(
     )
     dphot.redo(store, DAYS[1], calibration=later, workers=0)
     assert not (store.photometry["r"].frame_flags.values & FrameFlag.CALIBRATION_MISSING).any()
+
+
+def test_another_exposure_under_a_name_and_time_that_are_known_is_measured(store, later):
+    """A camera that counts from one again, and a clock that stands."""
+    store.append(later, workers=0)
+    for path in lights(later)[:2]:
+        edit(path, lambda pixels: np.roll(pixels, 1, axis=1))
+    done = store.append(later, workers=0)
+    assert (done.frames, done.frames_used) == (2, 2) and store.append(later, workers=0).frames == 0

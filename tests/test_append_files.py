@@ -261,15 +261,6 @@ def test_the_same_pixels_are_the_same_frame_in_whatever_file(store, later, chang
     same_bits(store.photometry["r"].load(), before)
 
 
-def test_another_exposure_under_a_name_and_time_that_are_known_is_measured(store, later):
-    """A camera that counts from one again, and a clock that stands."""
-    store.append(later, workers=0)
-    for path in lights(later)[:2]:
-        edit(path, lambda pixels: np.roll(pixels, 1, axis=1))
-    done = store.append(later, workers=0)
-    assert (done.frames, done.frames_used) == (2, 2) and store.append(later, workers=0).frames == 0
-
-
 def test_of_frames_and_their_solved_copies_each_is_measured_once(nights, tmp_path):
     folder = Path(shutil.copytree(nights[0], tmp_path / "night"))
     for path in lights(folder):
